@@ -1,0 +1,229 @@
+"""A job, its states and its moves. No I/O.
+
+The table `MOVES` is the only truth about what may become of a job. The scripts of the store get
+it as a Lua table generated from here (`store/scripts.py`), the documentation its state diagram.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from fileproc.errors import ErrorClass
+
+
+class JobState(StrEnum):
+    AWAITING_UPLOAD = "awaiting_upload"
+    QUEUED = "queued"
+    RUNNING = "running"
+    DELAYED = "delayed"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+
+    @property
+    def final(self) -> bool:
+        """Whether no move leaves this state."""
+        return self in FINAL
+
+
+FINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELED, JobState.EXPIRED})
+UNSTARTED = frozenset({JobState.AWAITING_UPLOAD, JobState.QUEUED, JobState.DELAYED})
+
+
+class Move(StrEnum):
+    SUBMIT = "submit"
+    UPLOADED = "uploaded"
+    CLAIM = "claim"
+    COMPLETE = "complete"
+    FAIL = "fail"
+    RETRY = "retry"
+    RELEASE = "release"
+    RECOVER = "recover"
+    PROMOTE = "promote"
+    CANCEL = "cancel"
+    EXPIRE = "expire"
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """From any of `sources` (none: the job is new) to one of `targets`."""
+
+    sources: frozenset[JobState]
+    targets: frozenset[JobState]
+
+
+def _transition(sources: set[JobState], *targets: JobState) -> Transition:
+    return Transition(frozenset(sources), frozenset(targets))
+
+
+_S = JobState
+MOVES: dict[Move, Transition] = {
+    Move.SUBMIT: _transition(set(), _S.QUEUED, _S.AWAITING_UPLOAD, _S.DELAYED),
+    Move.UPLOADED: _transition({_S.AWAITING_UPLOAD}, _S.QUEUED),
+    Move.CLAIM: _transition({_S.QUEUED}, _S.RUNNING),
+    Move.COMPLETE: _transition({_S.RUNNING}, _S.SUCCEEDED),
+    Move.FAIL: _transition({_S.RUNNING}, _S.FAILED),
+    Move.RETRY: _transition({_S.RUNNING}, _S.DELAYED),
+    Move.RELEASE: _transition({_S.RUNNING}, _S.QUEUED),
+    Move.RECOVER: _transition({_S.RUNNING}, _S.QUEUED),
+    Move.PROMOTE: _transition({_S.DELAYED}, _S.QUEUED),
+    Move.CANCEL: _transition({*UNSTARTED, _S.RUNNING}, _S.CANCELED),
+    Move.EXPIRE: _transition(set(UNSTARTED), _S.EXPIRED),
+}
+
+LANES = ("default", "heavy")
+
+# How often a job may be attempted in all before this class of error is its end.
+ATTEMPTS: dict[ErrorClass, int] = {
+    ErrorClass.PERMANENT: 1,
+    ErrorClass.TRANSIENT: 3,
+    ErrorClass.RESOURCE: 2,
+    ErrorClass.CRASH: 2,
+    ErrorClass.WORKER_LOST: 3,
+}
+
+BACKOFF_BASE_S = 1.0
+BACKOFF_CAP_S = 60.0
+
+
+def may_retry(error_class: ErrorClass, attempt: int, max_attempts: int) -> bool:
+    """Whether an attempt (counted from 1) that failed this way is followed by another."""
+    return attempt < min(ATTEMPTS[error_class], max_attempts)
+
+
+def backoff_s(attempt: int, uniform: random.Random | None = None) -> float:
+    """Seconds to wait after this attempt: exponential, capped, with full jitter.
+
+    Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015: uniform in
+    [0, min(cap, base * 2 ** (attempt - 1))].
+    """
+    ceiling = min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2 ** (attempt - 1))
+    return (uniform or random).uniform(0, ceiling)  # noqa: S311 - spreads load, guards nothing
+
+
+# --- what a job says about itself ------------------------------------------------------------
+
+
+class Record(BaseModel):
+    """Base of what is stored as JSON in Redis: unknown members of newer versions are kept out."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class FileInfo(Record):
+    """A file as a job takes it."""
+
+    file_id: str
+    name: str = Field(description="Cleaned display name; never a path.")
+    size: int = Field(description="Bytes.")
+    sha256: str = Field(description="Lower-case hex digest, computed while the file streamed in.")
+    type: str = Field(description="Media type as detected from the bytes.")
+    declared_type: str | None = Field(default=None, description="Media type the client named.")
+
+
+class OutputInfo(Record):
+    """A file as a job made it."""
+
+    name: str
+    size: int = Field(description="Bytes.")
+    sha256: str
+    type: str
+
+
+class Problem(Record):
+    """Why a job failed, as a problem object (RFC 9457)."""
+
+    type: str = Field(description="A URI reference that names the code.")
+    title: str
+    status: int
+    detail: str
+    code: str
+    error_class: ErrorClass = Field(alias="class", serialization_alias="class")
+    retryable: bool = Field(description="Whether submitting the same again could help.")
+    attempt: int
+
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", validate_by_name=True, validate_by_alias=True
+    )
+
+
+class Progress(Record):
+    phase: str
+    done: float
+    total: float | None = None
+    unit: str | None = None
+    percent: float | None = None
+
+
+class Usage(Record):
+    """What the last attempt used."""
+
+    wall_s: float
+    cpu_s: float
+    peak_rss_bytes: int
+
+
+class Provenance(Record):
+    """What made the outputs."""
+
+    engine: str | None = None
+    fileproc: str
+    cached: bool = False
+
+
+class JobDocument(Record):
+    """What the client asked for; written once, at accept."""
+
+    operation: str
+    params: dict[str, Any] = {}
+    inputs: list[FileInfo] = []
+    labels: dict[str, str] = {}
+    metadata: dict[str, Any] = {}
+    priority: str = "normal"
+    timeout_s: float | None = None
+    retention_s: int | None = None
+    retry_of: str | None = None
+
+
+class JobResult(Record):
+    """What a successful attempt made; written once, by `complete`.
+
+    `prefix` is where the outputs lie in object storage: output i is the object `prefix + str(i)`.
+    """
+
+    prefix: str
+    outputs: list[OutputInfo]
+    usage: Usage
+    provenance: Provenance
+
+
+class Job(BaseModel):
+    """A job as read from the store: one consistent snapshot. Times are Redis' clock, in UTC."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    owner: str
+    version: int
+    state: JobState
+    lane: str
+    document: JobDocument
+    attempt: int
+    max_attempts: int
+    cancel_requested: bool
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    expires_at: datetime | None
+    retry_at: datetime | None
+    progress: Progress | None
+    result: JobResult | None
+    error: Problem | None
+    usage: Usage | None

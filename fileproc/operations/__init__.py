@@ -1,0 +1,27 @@
+"""Operations on files. One module is one operation: parameters, and a plain function over paths."""
+
+from fileproc.operations.registry import Operation, Params, catalogue, find, operation
+from fileproc.operations.work import (
+    BadInput,
+    Input,
+    Limits,
+    OutOfResources,
+    Output,
+    Work,
+    clean_name,
+)
+
+__all__ = [
+    "BadInput",
+    "Input",
+    "Limits",
+    "Operation",
+    "OutOfResources",
+    "Output",
+    "Params",
+    "Work",
+    "catalogue",
+    "clean_name",
+    "find",
+    "operation",
+]

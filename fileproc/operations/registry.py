@@ -1,0 +1,144 @@
+"""The catalogue: one module, one operation; found by themselves."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from fileproc.errors import InvalidRequestError, UnknownOperationError
+from fileproc.operations.work import Work
+
+# Names in the query of PUT /v1/jobs/{operation} that are the api's own.
+RESERVED = frozenset({"filename", "wait", "dry_run", "force", "priority", "labels"})
+
+
+class Params(BaseModel):
+    """Base of every operation's parameters: unknown names are refused, values are immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One entry of the catalogue.
+
+    Attributes:
+        name: `noun.verb`, as in the address.
+        summary: one line; the docstring of the function is the description.
+        params: the model that validates, and gives JSON Schema, OpenAPI and the docs page.
+        run: a plain function over paths; it runs in the sandboxed child, imports its engine itself.
+        accepts: media types that are taken, as detected; `*/*` takes all.
+        produces: media types that may come out.
+        min_inputs, max_inputs: how many files a job takes.
+        lane: which slots it runs in.
+        engines: modules that the zygote imports beforehand.
+        example: parameters of a useful job.
+        debug: exists only where FILEPROC_DEBUG_OPERATIONS is set.
+    """
+
+    name: str
+    summary: str
+    params: type[Params]
+    run: Callable[[Work, Any], None]
+    accepts: tuple[str, ...]
+    produces: tuple[str, ...]
+    example: Mapping[str, Any]
+    min_inputs: int = 1
+    max_inputs: int = 1
+    lane: str = "default"
+    engines: tuple[str, ...] = ()
+    debug: bool = False
+
+    @property
+    def description(self) -> str:
+        """The longer text: the function's docstring."""
+        return (self.run.__doc__ or "").strip()
+
+    def takes(self, media_type: str) -> bool:
+        """Whether a file of this detected type is taken."""
+        return "*/*" in self.accepts or media_type in self.accepts
+
+    def parse(self, params: Mapping[str, Any], *, pointer: str = "/params") -> dict[str, Any]:
+        """Validate parameters; returns them complete with defaults, JSON-ready.
+
+        Strings from a query are read as numbers and booleans where the model wants those.
+
+        Raises:
+            InvalidRequestError: one entry of `errors` for each parameter that does not hold.
+        """
+        try:
+            return self.params.model_validate(dict(params)).model_dump(mode="json")
+        except ValidationError as exc:
+            raise InvalidRequestError(
+                f"The parameters of {self.name} are not valid.",
+                errors=[self._field_error(error, pointer) for error in exc.errors()],
+            ) from exc
+
+    def _field_error(self, error: Any, pointer: str) -> dict[str, Any]:
+        where = "/".join([pointer, *(str(part) for part in error["loc"])])
+        entry: dict[str, Any] = {"pointer": where, "detail": str(error["msg"])}
+        field = str(error["loc"][0]) if error["loc"] else ""
+        schema = self.params.model_json_schema()
+        if error["type"] == "extra_forbidden":
+            entry["detail"] = f"{self.name} has no parameter {field!r}."
+            entry["allowed"] = sorted(schema.get("properties", {}))
+        elif error["type"] in {"enum", "literal_error"}:
+            entry["allowed"] = [
+                item.strip(" '")
+                for item in error["ctx"]["expected"].replace(" or ", ",").split(",")
+            ]
+        return entry
+
+
+_catalogue: dict[str, Operation] = {}
+_Model = TypeVar("_Model", bound=Params)
+
+
+def operation(
+    name: str, *, summary: str, params: type[_Model], **details: Any
+) -> Callable[[Callable[[Work, _Model], None]], Callable[[Work, _Model], None]]:
+    """Put a function into the catalogue; the keywords are the attributes of `Operation`."""
+
+    def register(run: Callable[[Work, _Model], None]) -> Callable[[Work, _Model], None]:
+        if clash := RESERVED & set(params.model_fields):
+            raise AssertionError(f"{name}: reserved parameter names: {sorted(clash)}")
+        _catalogue[name] = Operation(name=name, summary=summary, params=params, run=run, **details)
+        return run
+
+    return register
+
+
+@cache
+def _load() -> Mapping[str, Operation]:
+    package = importlib.import_module("fileproc.operations")
+    for module in pkgutil.iter_modules(package.__path__, "fileproc.operations."):
+        importlib.import_module(module.name)
+    return dict(sorted(_catalogue.items()))
+
+
+def catalogue(*, debug: bool = False) -> Mapping[str, Operation]:
+    """Every operation by name; `debug` adds those for tests."""
+    return {name: entry for name, entry in _load().items() if debug or not entry.debug}
+
+
+def find(name: str, *, debug: bool = False) -> Operation:
+    """The operation of this name.
+
+    Raises:
+        UnknownOperationError: with the names there are.
+    """
+    known = catalogue(debug=debug)
+    if name not in known:
+        raise UnknownOperationError(
+            f"There is no operation {name[:100]!r}.",
+            errors=[
+                {"pointer": "/operation", "detail": "Not in the catalogue.", "allowed": list(known)}
+            ],
+        )
+    return known[name]

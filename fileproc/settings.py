@@ -1,0 +1,339 @@
+"""What may differ between two deployments, read once from the environment; no other module does.
+
+Sources, strongest first: environment, `*_FILE` secrets, `.env`, defaults.
+"""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from fileproc.errors import SettingsError
+
+MIB = 1024 * 1024
+GIB = 1024 * MIB
+
+
+class Auth(StrEnum):
+    OFF = "off"
+    REQUIRED = "required"
+
+
+class SandboxMode(StrEnum):
+    REQUIRED = "required"
+    BEST_EFFORT = "best-effort"
+
+
+class LogFormat(StrEnum):
+    AUTO = "auto"
+    JSON = "json"
+    CONSOLE = "console"
+
+
+class Downloads(StrEnum):
+    REDIRECT = "redirect"
+    PROXY = "proxy"
+
+
+def _named(*names: str, default: Any, description: str, **limits: Any) -> Any:
+    """A field whose environment variables are exactly `names`, the first being the one we print."""
+    return Field(default, validation_alias=AliasChoices(*names), description=description, **limits)
+
+
+Positive = Annotated[int, Field(gt=0)]
+PositiveSeconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """Every setting, with its default. Sizes are bytes, times seconds."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="FILEPROC_",
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+    )
+
+    redis_url: SecretStr = _named(
+        "FILEPROC_REDIS_URL",
+        "REDIS_URL",
+        default="redis://127.0.0.1:6379/0",
+        description="Redis or Valkey: redis://, rediss:// (TLS) or unix://.",
+    )
+    redis_prefix: str = Field(
+        "{fp}:", description="Before every key; the braces keep all keys in one cluster slot."
+    )
+    s3_endpoint: str | None = _named(
+        "FILEPROC_S3_ENDPOINT",
+        "AWS_ENDPOINT_URL_S3",
+        "AWS_ENDPOINT_URL",
+        default=None,
+        description="S3 server as the roles reach it; unset: AWS.",
+    )
+    s3_public_endpoint: str | None = Field(
+        None, description="S3 server as clients reach it; presigned URLs name it."
+    )
+    s3_bucket: str = Field("fileproc", description="Made at start if absent.")
+    s3_region: str = _named(
+        "FILEPROC_S3_REGION",
+        "AWS_REGION",
+        "AWS_DEFAULT_REGION",
+        default="us-east-1",
+        description="Region that requests are signed for.",
+    )
+    s3_access_key_id: SecretStr | None = _named(
+        "AWS_ACCESS_KEY_ID",
+        default=None,
+        description="Unset: botocore's default chain (profile, instance role, ...).",
+    )
+    s3_secret_access_key: SecretStr | None = _named(
+        "AWS_SECRET_ACCESS_KEY", default=None, description="Goes with AWS_ACCESS_KEY_ID."
+    )
+    s3_addressing: str = Field(
+        "path", pattern="^(path|virtual)$", description="Bucket in the path or in the host name."
+    )
+    s3_sse: str | None = Field(
+        None, description="Server-side encryption asked for with each object, such as AES256."
+    )
+
+    host: str = Field("127.0.0.1", description="Address the api listens on.")
+    port: int = Field(8080, ge=0, le=65535, description="Port of the api.")
+    worker_host: str = Field("127.0.0.1", description="Address of the worker's health port.")
+    worker_port: int = Field(8081, ge=0, le=65535, description="Health port; 0 takes a free one.")
+    auth: Auth = Field(Auth.REQUIRED, description="Whether requests need a key.")
+    admin_key_file: Path | None = Field(
+        None, description="File with the first admin key of a deployment (fp_<id>_<secret>)."
+    )
+    downloads: Downloads = Field(
+        Downloads.REDIRECT, description="302 to the storage, or stream through the api."
+    )
+
+    max_upload_bytes: Positive = Field(5 * GIB, description="Largest file taken.")
+    max_json_bytes: Positive = Field(1 * MIB, description="Largest JSON body or `job` part.")
+    max_inputs: Positive = Field(100, description="Files in one job.")
+    upload_idle_s: PositiveSeconds = Field(
+        60, description="An upload that sends nothing for so long is cut."
+    )
+    max_queued_per_owner: Positive = Field(
+        100_000, description="Jobs of one owner that may wait at once."
+    )
+    max_event_backlog: Positive = Field(
+        500_000, description="Entries in the event stream above which new jobs are refused."
+    )
+    events_window_s: PositiveSeconds = Field(
+        300, description="How long an event stays readable in Redis."
+    )
+    retention_s: Positive = Field(86_400, description="Job and files go so long after its end.")
+    url_ttl_s: Positive = Field(900, le=604_800, description="Life of a presigned URL.")
+
+    lanes: str = Field("default,heavy", description="Lanes a worker serves.")
+    concurrency: str | None = Field(
+        None, description="Slots per lane: N, or default=4,heavy=1. Unset: cores, and 1 if heavy."
+    )
+    job_timeout_s: PositiveSeconds = Field(300, description="Wall time of an attempt.")
+    heavy_job_timeout_s: PositiveSeconds = Field(3600, description="The same in the heavy lane.")
+    max_attempts: Annotated[int, Field(ge=1, le=20)] = Field(
+        3, description="Attempts of a job, whatever the class of its errors."
+    )
+    lease_s: Annotated[float, Field(ge=1)] = Field(
+        10, description="A worker silent for so long loses its jobs."
+    )
+    beat_s: PositiveSeconds = Field(
+        1, description="Leases are renewed, and cancels seen, so often."
+    )
+    grace_s: PositiveSeconds = Field(30, description="Time running jobs get at SIGTERM.")
+    scratch_dir: Path | None = Field(
+        None, description="Folder for the jobs' files; unset: a folder below the system's temp."
+    )
+    scratch_floor_bytes: int = Field(
+        256 * MIB, ge=0, description="With less free space a worker takes no job."
+    )
+    max_scratch_bytes: Positive = Field(20 * GIB, description="Scratch files of one attempt.")
+    max_memory_bytes: Positive = Field(2 * GIB, description="Memory of one attempt.")
+    max_pixels: Positive = Field(200_000_000, description="Pixels of a picture, all frames.")
+    max_output_files: Positive = Field(2_000, description="Outputs of one job.")
+    sandbox: SandboxMode = Field(
+        SandboxMode.REQUIRED, description="Refuse to work, or warn, if the kernel lacks a layer."
+    )
+    debug_operations: bool = Field(False, description="Whether debug.* operations exist.")
+
+    log_level: str = Field(
+        "info", pattern="^(debug|info|warning|error)$", description="Least severe line printed."
+    )
+    log_format: LogFormat = Field(
+        LogFormat.AUTO, description="json, console, or auto: console on a terminal."
+    )
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_scheme(cls, value: SecretStr) -> SecretStr:
+        if urlsplit(value.get_secret_value()).scheme not in {"redis", "rediss", "unix"}:
+            raise ValueError("must begin with redis://, rediss:// or unix://")
+        return value
+
+    @field_validator("s3_endpoint", "s3_public_endpoint")
+    @classmethod
+    def _http_url(cls, value: str | None) -> str | None:
+        if value is not None and (
+            urlsplit(value).scheme not in {"http", "https"} or not urlsplit(value).hostname
+        ):
+            raise ValueError("must be a URL such as http://127.0.0.1:9000")
+        return value.rstrip("/") if value else value
+
+    @field_validator("concurrency", "lanes")
+    @classmethod
+    def _well_formed(cls, value: str | None) -> str | None:
+        for item in (value or "").split(","):
+            if item and not item.strip().replace("=", "").replace("_", "").isalnum():
+                raise ValueError("must be names or name=number pairs, separated by commas")
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        del file_secret_settings
+        secrets = SecretFiles(settings_cls)
+        return init_settings, env_settings, secrets, dotenv_settings
+
+
+def variables(name: str) -> list[str]:
+    """The environment variables that set this field, the one to name in messages first."""
+    alias = Settings.model_fields[name].validation_alias
+    if isinstance(alias, AliasChoices):
+        return [str(choice) for choice in alias.choices]
+    return [f"FILEPROC_{name.upper()}"]
+
+
+class SecretFiles(PydanticBaseSettingsSource):
+    """`NAME_FILE=/run/secrets/x` sets NAME to the file's content, without the last line break."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        del field
+        for variable in variables(field_name):
+            path = os.environ.get(f"{variable}_FILE")
+            if path and variable != "FILEPROC_ADMIN_KEY":
+                try:
+                    return Path(path).read_text(encoding="utf-8").rstrip("\r\n"), variable, False
+                except OSError as exc:
+                    message = f"{variable}_FILE: cannot read {path}: {exc.strerror}"
+                    raise SettingsError(message) from exc
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        found = {}
+        for name in self.settings_cls.model_fields:
+            value, key, _ = self.get_field_value(None, name)
+            if value is not None:
+                found[key] = value
+        return found
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the environment; keyword arguments (from the command line) win over it.
+
+    Raises:
+        SettingsError: with every complaint at once, one line each, naming the variable.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        settings = Settings(**given)
+    except ValidationError as exc:
+        lines = [_complaint(error) for error in exc.errors()]
+        raise SettingsError("\n".join(lines)) from exc
+    return _checked(settings)
+
+
+def _complaint(error: Any) -> str:
+    location = str(error["loc"][0]) if error["loc"] else ""
+    name = variables(location)[0] if location in Settings.model_fields else location
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return (
+        f"{name}: {message} (it is {error['input']!r})"
+        if _printable(name)
+        else f"{name}: {message}"
+    )
+
+
+def _printable(name: str) -> bool:
+    return not any(word in name for word in ("KEY", "SECRET", "REDIS_URL"))
+
+
+def _checked(settings: Settings) -> Settings:
+    """Complaints about settings that are right alone and wrong together."""
+    complaints = []
+    if settings.beat_s * 3 > settings.lease_s:
+        complaints.append(
+            f"FILEPROC_LEASE_S: must be at least three beats (FILEPROC_BEAT_S is {settings.beat_s:g})"
+        )
+    if (settings.s3_access_key_id is None) != (settings.s3_secret_access_key is None):
+        complaints.append("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: set both, or neither")
+    try:
+        slots(settings)
+    except ValueError as exc:
+        complaints.append(f"FILEPROC_CONCURRENCY: {exc}")
+    if complaints:
+        raise SettingsError("\n".join(complaints))
+    return settings
+
+
+def slots(settings: Settings) -> dict[str, int]:
+    """Slots per lane served, from `lanes` and `concurrency`.
+
+    Raises:
+        ValueError: a number is missing or not positive, or a lane is named that is not served.
+    """
+    lanes = [lane.strip() for lane in settings.lanes.split(",") if lane.strip()]
+    if not lanes:
+        raise ValueError("no lane is served: set FILEPROC_LANES")
+    cores = os.cpu_count() or 1
+    wanted = {lane: 1 if lane == "heavy" else cores for lane in lanes}
+    for item in (settings.concurrency or "").split(","):
+        name, _, number = item.strip().rpartition("=")
+        if not number:
+            continue
+        if not number.isdecimal() or int(number) < 1:
+            raise ValueError(f"{item.strip()!r} is not a positive number of slots")
+        if name and name not in wanted:
+            raise ValueError(f"the lane {name!r} is not served (FILEPROC_LANES={settings.lanes})")
+        wanted.update({name: int(number)} if name else dict.fromkeys(lanes, int(number)))
+    return wanted
+
+
+def effective(settings: Settings) -> list[tuple[str, str, str]]:
+    """(variable, value with secrets masked, description) of every setting, in order."""
+    rows = []
+    for name, field in Settings.model_fields.items():
+        value = getattr(settings, name)
+        rows.append((variables(name)[0], _masked(value), field.description or ""))
+    return rows
+
+
+def _masked(value: Any) -> str:
+    if value is None:
+        return "(unset)"
+    if not isinstance(value, SecretStr):
+        return str(value)
+    parts = urlsplit(value.get_secret_value())
+    if not parts.scheme:
+        return "********"
+    user, at, host = parts.netloc.rpartition("@")
+    name = user.partition(":")[0]
+    return urlunsplit(parts._replace(netloc=f"{name}:********{at}{host}" if at else host))

@@ -1,0 +1,106 @@
+"""The log's format, and every Prometheus instrument, in one list.
+
+Labels are bounded: routes are templates, operations and states come from our own tables; no id,
+no name of a client's ever becomes a label.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+from prometheus_client import Counter, Gauge, Histogram, Info
+
+_REQUEST_BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 10, 60, 300)
+_WORK_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
+_SIZE_BUCKETS = tuple(1024 * 8**power for power in range(10))
+
+BUILD = Info("fileproc_build", "Version that is running")
+
+# --- api ---------------------------------------------------------------------------------------
+REQUESTS = Histogram(
+    "fileproc_http_request_duration_seconds",
+    "Time to answer, by route template",
+    ("method", "route", "status"),
+    buckets=_REQUEST_BUCKETS,
+)
+REQUESTS_OPEN = Gauge("fileproc_http_requests_open", "Requests being answered")
+SUBMITTED = Counter("fileproc_jobs_submitted_total", "Jobs accepted (202)", ("operation",))
+REFUSED = Counter("fileproc_jobs_refused_total", "Submissions refused, by error code", ("code",))
+UPLOADED = Counter("fileproc_uploaded_bytes_total", "Bytes received as files")
+LIMITS_HIT = Counter("fileproc_limits_hit_total", "How often a limit was hit", ("limit",))
+
+# --- worker ------------------------------------------------------------------------------------
+SLOTS = Gauge("fileproc_worker_slots", "Slots of this worker", ("lane",))
+RUNNING = Gauge("fileproc_worker_jobs_running", "Jobs in a slot", ("lane",))
+ATTEMPTS = Counter(
+    "fileproc_job_attempts_total",
+    "Attempts ended, by how",
+    ("operation", "outcome"),
+)
+ATTEMPT_SECONDS = Histogram(
+    "fileproc_job_attempt_duration_seconds",
+    "Time of an attempt, by phase",
+    ("operation", "phase"),
+    buckets=_WORK_BUCKETS,
+)
+PICKUP_SECONDS = Histogram(
+    "fileproc_job_wait_seconds", "Time from accept to claim", ("lane",), buckets=_WORK_BUCKETS
+)
+LEASES_LOST = Counter("fileproc_leases_lost_total", "Attempts refused: the lease was taken away")
+ZYGOTE_STARTS = Counter("fileproc_zygote_starts_total", "Times the template process was started")
+RECOVERED = Counter("fileproc_jobs_recovered_total", "Jobs taken from silent workers")
+ADOPTED = Counter("fileproc_jobs_adopted_total", "Jobs popped by a worker that never claimed them")
+PURGED = Counter("fileproc_jobs_purged_total", "Jobs deleted at the end of their retention")
+SWEPT = Counter("fileproc_objects_swept_total", "Objects collected", ("kind",))
+
+# --- both --------------------------------------------------------------------------------------
+QUEUE_JOBS = Gauge("fileproc_queue_jobs", "Jobs in the queue", ("lane", "place"))
+EVENT_BACKLOG = Gauge("fileproc_event_stream_entries", "Entries in the event stream")
+STORE_ERRORS = Counter("fileproc_store_errors_total", "Calls to Redis that failed", ("kind",))
+STORAGE_ERRORS = Counter("fileproc_storage_errors_total", "Calls to storage that failed", ("call",))
+DURABLE = Gauge(
+    "fileproc_store_durable", "1 if Redis keeps what was acknowledged (appendfsync always)"
+)
+
+
+def configure_logging(level: str, log_format: str) -> None:
+    """Send structlog and the standard library's records to standard error in one format."""
+    console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    final: list[Any] = (
+        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        if console
+        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *final],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for noisy in ("botocore", "aiobotocore", "aioboto3", "asyncio"):
+        logging.getLogger(noisy).setLevel("WARNING")
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+
+
+def get_logger(name: str) -> Any:
+    """A structlog logger; events are short sentences, facts go into keywords."""
+    return structlog.stdlib.get_logger(name)

@@ -105,7 +105,7 @@ def backoff_s(attempt: int, uniform: random.Random | None = None) -> float:
     [0, min(cap, base * 2 ** (attempt - 1))].
     """
     ceiling = min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2 ** (attempt - 1))
-    return (uniform or random).uniform(0, ceiling)  # noqa: S311 - spreads load, guards nothing
+    return (uniform or random).uniform(0, ceiling)
 
 
 # --- what a job says about itself ------------------------------------------------------------

@@ -281,7 +281,8 @@ def _checked(settings: Settings) -> Settings:
     complaints = []
     if settings.beat_s * 3 > settings.lease_s:
         complaints.append(
-            f"FILEPROC_LEASE_S: must be at least three beats (FILEPROC_BEAT_S is {settings.beat_s:g})"
+            "FILEPROC_LEASE_S: must be at least three beats "
+            f"(FILEPROC_BEAT_S is {settings.beat_s:g})"
         )
     if (settings.s3_access_key_id is None) != (settings.s3_secret_access_key is None):
         complaints.append("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: set both, or neither")

@@ -1,0 +1,29 @@
+"""What both roles need, opened and closed in one place."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from fileproc.objects import ObjectStore, open_object_store
+from fileproc.settings import Settings
+from fileproc.store import Store, open_store
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    settings: Settings
+    store: Store
+    objects: ObjectStore
+
+
+@asynccontextmanager
+async def open_resources(
+    settings: Settings, *, worker: str | None = None
+) -> AsyncIterator[Resources]:
+    """Open the store and the object storage. Neither needs to be reachable yet."""
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(open_store(settings, worker=worker))
+        objects = await stack.enter_async_context(open_object_store(settings))
+        yield Resources(settings, store, objects)

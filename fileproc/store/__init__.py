@@ -1,0 +1,111 @@
+"""Everything kept in Redis. `open_store` is the way in; nothing else speaks Redis."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from fileproc.ids import new_id
+from fileproc.settings import Settings
+from fileproc.store.apikeys import ApiKeys, KeyInfo, NewKey, Role
+from fileproc.store.connection import Pipeline, connect
+from fileproc.store.events import EventFeed, Watch
+from fileproc.store.files import Files
+from fileproc.store.health import Health, StoreHealth
+from fileproc.store.heartbeat import Heartbeat, Pulse
+from fileproc.store.idempotency import Idempotency, Replay, Reservation
+from fileproc.store.jobs import JobFilter, JobPage, Jobs, NewJob
+from fileproc.store.keys import Keys
+from fileproc.store.queue import POP_BLOCK_S, Lease, Queue, Settlement, Verdict
+from fileproc.store.upkeep import Upkeep
+
+__all__ = [
+    "ApiKeys",
+    "EventFeed",
+    "Heartbeat",
+    "JobFilter",
+    "JobPage",
+    "KeyInfo",
+    "Lease",
+    "NewJob",
+    "NewKey",
+    "Pulse",
+    "Replay",
+    "Reservation",
+    "Role",
+    "Settlement",
+    "Store",
+    "StoreHealth",
+    "Verdict",
+    "Watch",
+    "open_store",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """One noun each; they share one pipeline."""
+
+    jobs: Jobs
+    files: Files
+    idempotency: Idempotency
+    keys: ApiKeys
+    queue: Queue
+    upkeep: Upkeep
+    feed: EventFeed
+    status: Health
+    pipeline: Pipeline
+    names: Keys
+
+    async def health(self) -> StoreHealth:
+        """Whether Redis is there and durable; never raises."""
+        return await self.status.check()
+
+    async def queue_stats(self) -> dict[str, dict[str, int]]:
+        """How many jobs stand where, per lane."""
+        return await self.status.queue_stats()
+
+
+@asynccontextmanager
+async def open_store(settings: Settings, *, worker: str | None = None) -> AsyncIterator[Store]:
+    """Connect lazily: Redis may be away when a role starts.
+
+    Args:
+        settings: where Redis is, and the limits the store keeps.
+        worker: the id under which the queue takes jobs; a fresh one if not given.
+    """
+    url = settings.redis_url.get_secret_value()
+    names = Keys(settings.redis_prefix)
+    pipeline = Pipeline(connect(url), settings.redis_prefix)
+    # The socket's patience must exceed the block time, else a quiet queue looks like a dead server.
+    popping = connect(url, timeout_s=POP_BLOCK_S + 4, retries=0)
+    tailing = connect(url, timeout_s=10, retries=0)
+    try:
+        yield Store(
+            jobs=Jobs(
+                pipeline,
+                names,
+                max_queued=settings.max_queued_per_owner,
+                max_event_backlog=settings.max_event_backlog,
+            ),
+            files=Files(pipeline, names),
+            idempotency=Idempotency(pipeline),
+            keys=ApiKeys(pipeline, names),
+            queue=Queue(
+                pipeline,
+                popping,
+                names,
+                worker=worker or new_id("wrk"),
+                lease_s=settings.lease_s,
+            ),
+            upkeep=Upkeep(pipeline, names),
+            feed=EventFeed(tailing, names),
+            status=Health(pipeline, names),
+            pipeline=pipeline,
+            names=names,
+        )
+    finally:
+        await pipeline.close()
+        await popping.aclose()
+        await tailing.aclose()

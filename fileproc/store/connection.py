@@ -1,0 +1,161 @@
+"""The way to Redis: one shared pipeline for concurrent calls, and connections apart for waiting.
+
+redis-py, not HTTP, is the limit of the api: one script call per request on a connection of its own
+makes half as many requests a second as all requests in flight sharing one pipeline. So calls of one
+tick of the loop are sent together, at most two pipelines under way.
+
+redis-py sends a whole pipeline again when the connection breaks. That is safe here because every
+command that goes through this pipeline is idempotent: the scripts know their jobs by id, token or
+call number. What is not (BRPOPLPUSH) has its own connection, with retries off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    NoScriptError,
+    RedisError,
+    ResponseError,
+)
+
+from fileproc.errors import StoreUnavailableError
+from fileproc.store.scripts import scripts
+from fileproc.telemetry import STORE_ERRORS, get_logger
+
+MOST_PER_PIPELINE = 500
+PIPELINES_IN_FLIGHT = 2
+COMMAND_TIMEOUT_S = 5.0
+RETRY_AFTER_S = 2
+
+log = get_logger(__name__)
+
+
+def connect(url: str, *, timeout_s: float = COMMAND_TIMEOUT_S, retries: int = 3) -> Redis:
+    """A client; `retries` = 0 for commands that must not be sent twice."""
+    backoff = ExponentialWithJitterBackoff(base=0.05, cap=0.5) if retries else NoBackoff()
+    return Redis.from_url(
+        url,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=min(timeout_s, COMMAND_TIMEOUT_S),
+        socket_keepalive=True,
+        retry=Retry(backoff, retries),
+        decode_responses=True,
+        max_connections=64,
+    )
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Past this border nobody catches RedisError: what failed is in the log, not in the message."""
+    try:
+        yield
+    except (RedisError, OSError, TimeoutError) as exc:
+        raise unavailable(exc) from exc
+
+
+def unavailable(exc: BaseException) -> StoreUnavailableError:
+    """The error for callers; the truth goes to the log."""
+    kind = type(exc).__name__
+    STORE_ERRORS.labels(kind).inc()
+    log.warning("redis call failed", kind=kind, error=str(exc)[:300])
+    if isinstance(exc, AuthenticationError):
+        detail = "The job store refuses our credentials."
+    elif isinstance(exc, ResponseError):
+        detail = "The job store cannot take the request at the moment."
+    else:
+        detail = "The job store cannot be reached at the moment."
+    return StoreUnavailableError(
+        f"{detail} Nothing was accepted; try again.", retry_after_s=RETRY_AFTER_S
+    )
+
+
+class Pipeline:
+    """Calls of one tick travel together. Safe to cancel: a call that was sent is carried out."""
+
+    def __init__(self, client: Redis, prefix: str) -> None:
+        self._client = client
+        self._prefix = prefix
+        self._waiting: list[tuple[tuple[Any, ...], asyncio.Future[Any]]] = []
+        self._in_flight: set[asyncio.Task[None]] = set()
+
+    async def script(self, name: str, *args: Any) -> Any:
+        """Run one of our scripts.
+
+        Raises:
+            StoreUnavailableError: Redis is away or refuses; whether it acted is unknown.
+        """
+        return await self.command("EVALSHA", scripts()[name].sha, 1, self._prefix, *args)
+
+    async def command(self, *command: Any) -> Any:
+        """Run one idempotent command; raises as `script`."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.append((command, future))
+        self._start()
+        return await future
+
+    def _start(self) -> None:
+        if self._waiting and len(self._in_flight) < PIPELINES_IN_FLIGHT:
+            task = asyncio.get_running_loop().create_task(self._send())
+            self._in_flight.add(task)
+            task.add_done_callback(self._sent)
+
+    def _sent(self, task: asyncio.Task[None]) -> None:
+        self._in_flight.discard(task)
+        self._start()
+
+    async def _send(self) -> None:
+        # The task starts after the callers of this tick have all put in their calls.
+        batch = self._waiting[:MOST_PER_PIPELINE]
+        del self._waiting[:MOST_PER_PIPELINE]
+        if not batch:
+            return
+        try:
+            replies = await self._execute([command for command, _ in batch])
+        except (RedisError, OSError, TimeoutError) as exc:
+            replies = [exc] * len(batch)
+        except asyncio.CancelledError:
+            for _, future in batch:
+                future.cancel()
+            raise
+        for (_, future), reply in zip(batch, replies, strict=True):
+            if future.done():
+                continue
+            if isinstance(reply, BaseException):
+                future.set_exception(unavailable(reply))
+            else:
+                future.set_result(reply)
+
+    async def _execute(self, commands: list[tuple[Any, ...]]) -> list[Any]:
+        replies = await self._round_trip(commands)
+        missing = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        if missing:
+            # Redis was restarted, or is another one. The other commands did run: only those that
+            # did not are sent again.
+            await self.load_scripts()
+            again = await self._round_trip([commands[i] for i in missing])
+            for i, reply in zip(missing, again, strict=True):
+                replies[i] = reply
+        return replies
+
+    async def _round_trip(self, commands: list[tuple[Any, ...]]) -> list[Any]:
+        async with self._client.pipeline(transaction=False) as pipe:
+            for command in commands:
+                pipe.execute_command(*command)
+            return await pipe.execute(raise_on_error=False)
+
+    async def load_scripts(self) -> None:
+        await self._round_trip([("SCRIPT", "LOAD", script.source) for script in scripts().values()])
+
+    async def close(self) -> None:
+        """Let what was sent come back; then close the connections."""
+        while self._in_flight:
+            await asyncio.wait(self._in_flight)
+        await self._client.aclose()

@@ -1,0 +1,65 @@
+"""Idempotency keys: reserved while the request is under way, then tied to its job for 24 hours."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+
+from fileproc.errors import IdempotencyInFlightError
+from fileproc.store.connection import Pipeline
+
+LIFE_S = 86_400
+RESERVED_S = 30  # a reservation whose holder died is free again after this; see `renew`
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """The right to make the one job of this key."""
+
+    owner: str
+    key_hash: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """The key has its job already; whoever sends the same again gets that one."""
+
+    fingerprint: str
+    job_id: str
+
+
+class Idempotency:
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+
+    async def reserve(self, owner: str, key: str) -> Reservation | Replay:
+        """Take the key, or learn which job it made.
+
+        Raises:
+            IdempotencyInFlightError: another request holds it.
+        """
+        held = Reservation(owner, hashlib.sha256(key.encode()).hexdigest(), secrets.token_hex(8))
+        match await self._call("reserve", held):
+            case ["known", fingerprint, job_id]:
+                return Replay(fingerprint, job_id)
+            case ["in_flight"]:
+                raise IdempotencyInFlightError(
+                    "A request with this Idempotency-Key is still under way.", retry_after_s=1
+                )
+        return held
+
+    async def renew(self, held: Reservation) -> None:
+        """Keep it; to be called well within `RESERVED_S` while the upload runs."""
+        await self._call("renew", held)
+
+    async def release(self, held: Reservation) -> None:
+        """Let it go: the request was refused, the client may try again."""
+        await self._call("release", held)
+
+    async def _call(self, verb: str, held: Reservation) -> list[str]:
+        reply: list[str] = await self._pipeline.script(
+            "idempotency", verb, held.owner, held.key_hash, held.token, RESERVED_S
+        )
+        return reply

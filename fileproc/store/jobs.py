@@ -1,0 +1,290 @@
+"""What the api does with jobs: accept, read, list, cancel, delete."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from fileproc.errors import (
+    BacklogError,
+    BadRequestError,
+    GoneError,
+    IdempotencyInFlightError,
+    IdempotencyMismatchError,
+    NotFoundError,
+    QuotaError,
+    WrongStateError,
+)
+from fileproc.jobs import FileInfo, Job, JobDocument, JobState
+from fileproc.store.connection import Pipeline
+from fileproc.store.idempotency import LIFE_S, Reservation
+from fileproc.store.keys import Keys
+from fileproc.store.records import job_from
+from fileproc.telemetry import LIMITS_HIT
+
+TOMBSTONE_S = 7 * 86_400
+HEAD_START_MS = {"high": 60_000, "normal": 0, "low": -60_000}
+MOST_SCANNED = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job to accept. The api makes the id before it first sends, so sending twice makes one job.
+
+    Attributes:
+        new_files: uploaded with this request; their objects are in the storage already.
+        reused_files: ids of files that other jobs brought.
+        reservation, fingerprint: of the Idempotency-Key, if there was one.
+    """
+
+    id: str
+    owner: str
+    lane: str
+    document: JobDocument
+    max_attempts: int
+    retention_s: int
+    new_files: list[FileInfo] = field(default_factory=list)
+    reused_files: list[str] = field(default_factory=list)
+    reservation: Reservation | None = None
+    fingerprint: str = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    jobs: list[Job]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Which jobs of an owner a list shows; None and {} show all."""
+
+    state: JobState | None = None
+    operation: str | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+    def shows(self, job: Job) -> bool:
+        """Whether a job passes what the index cannot decide."""
+        document = job.document
+        return (self.operation is None or document.operation == self.operation) and all(
+            document.labels.get(name) == value for name, value in self.labels.items()
+        )
+
+
+Entries = list[tuple[str, int]]  # (id, created ms)
+
+
+class Jobs:
+    def __init__(
+        self, pipeline: Pipeline, keys: Keys, *, max_queued: int, max_event_backlog: int
+    ) -> None:
+        self._pipeline = pipeline
+        self._keys = keys
+        self._max_queued = max_queued
+        self._max_event_backlog = max_event_backlog
+
+    async def accept(self, new: NewJob) -> str:
+        """Write the job down, durably; returns its id (that of the first, if it was sent before).
+
+        Raises:
+            QuotaError: the owner has too many jobs waiting.
+            BacklogError: the events are not shipped fast enough.
+            NotFoundError: a file that was to be used again is gone.
+            IdempotencyInFlightError, IdempotencyMismatchError: another request has the key.
+            StoreUnavailableError: nothing is known to be accepted.
+        """
+        reply = await self._pipeline.script("accept", *self._arguments(new))
+        match reply:
+            case ["ok", job_id]:
+                return str(job_id)
+            case ["known", fingerprint, job_id]:
+                if fingerprint != new.fingerprint:
+                    raise IdempotencyMismatchError(
+                        "The Idempotency-Key was used for another request: use a new key."
+                    )
+                return str(job_id)
+            case ["in_flight"]:
+                raise IdempotencyInFlightError(
+                    "A request with this Idempotency-Key is still under way.", retry_after_s=1
+                )
+            case ["backlog", entries]:
+                LIMITS_HIT.labels("max_event_backlog").inc()
+                raise BacklogError(
+                    f"The server has {entries} events to write out and takes no new job until "
+                    f"there are fewer than {self._max_event_backlog}.",
+                    retry_after_s=30,
+                )
+            case ["quota", waiting]:
+                LIMITS_HIT.labels("max_queued_per_owner").inc()
+                raise QuotaError(
+                    f"{waiting} of your jobs are waiting; at most {self._max_queued} may.",
+                    retry_after_s=30,
+                    limit="max_queued_per_owner",
+                    allowed=self._max_queued,
+                    used=int(waiting),
+                )
+            case ["no_file", file_id]:
+                raise NotFoundError(f"There is no file {file_id}.")
+        raise AssertionError(f"accept answered {reply!r}")
+
+    def _arguments(self, new: NewJob) -> Any:
+        held = new.reservation
+        arguments: Any = [
+            new.id,
+            new.owner,
+            new.lane,
+            HEAD_START_MS[new.document.priority],
+            new.document.model_dump_json(exclude_defaults=True),
+            held.key_hash if held else "",
+            new.fingerprint,
+            held.token if held else "",
+            LIFE_S,
+            self._max_queued,
+            self._max_event_backlog,
+            new.max_attempts,
+            new.retention_s * 1000,
+            *(0, 0, 0, 1, 0),  # due, deadline, cap, weight, upload to come: none of them yet
+        ]
+        for info in new.new_files:
+            arguments += [info.file_id, info.model_dump_json(exclude_none=True)]
+        for file_id in new.reused_files:
+            arguments += [file_id, ""]
+        return arguments
+
+    async def get(self, owner: str | None, job_id: str) -> Job:
+        """One consistent snapshot; `owner` None reads for anybody.
+
+        Raises:
+            NotFoundError: there is none, or it is another owner's.
+            GoneError: it was deleted, or its retention is over.
+        """
+        fields = await self._pipeline.command("HGETALL", self._keys.job(job_id))
+        return job_from(job_id, owner, _as_dict(fields))
+
+    async def list(
+        self, owner: str, wanted: JobFilter, *, cursor: str | None = None, limit: int = 50
+    ) -> JobPage:
+        """A page of an owner's jobs, newest first.
+
+        At most 1,000 entries are looked at for one page: where filters leave few, a page may be
+        short (even empty) and still have a cursor.
+
+        Raises:
+            BadRequestError: the cursor is not one of ours.
+        """
+        index = self._keys.jobs(owner, wanted.state)
+        top: str | int = "+inf"
+        after: tuple[int, str] | None = None
+        if cursor:
+            after = _decode_cursor(cursor)
+            top = after[0]
+        elif wanted.created_before:
+            top = f"({_milliseconds(wanted.created_before)}"
+        bottom = _milliseconds(wanted.created_after) if wanted.created_after else "-inf"
+        found: Any = []
+        seen = 0
+        while seen < MOST_SCANNED:
+            entries = await self._entries(index, top, bottom, limit + 1, after)
+            for job_id, score in entries:
+                job = await self._shown(owner, job_id, wanted)
+                seen += 1
+                if job is not None:
+                    if len(found) == limit:
+                        return JobPage(found, _encode_cursor(*after) if after else None)
+                    found.append(job)
+                after = (score, job_id)
+                top = score
+            if len(entries) < limit + 1:
+                return JobPage(found, None)
+        return JobPage(found, _encode_cursor(*after) if after else None)
+
+    async def _entries(
+        self,
+        index: str,
+        top: str | int,
+        bottom: str | int,
+        count: int,
+        after: tuple[int, str] | None,
+    ) -> Entries:
+        """(id, created ms) below the cursor, highest first; equal times are ordered by id."""
+        offset = 0
+        out: Entries = []
+        while len(out) < count:
+            reply = await self._pipeline.command(
+                *("ZRANGE", index, top, bottom, "BYSCORE", "REV"),
+                *("LIMIT", offset, count, "WITHSCORES"),
+            )
+            pairs = _pairs(reply)
+            out += [pair for pair in pairs if after is None or (pair[1], pair[0]) < after]
+            if len(pairs) < count:
+                break
+            offset += count
+        return out[:count]
+
+    async def _shown(self, owner: str, job_id: str, wanted: JobFilter) -> Job | None:
+        try:
+            job = await self.get(owner, job_id)
+        except (NotFoundError, GoneError):
+            return None  # purged between the index and the record
+        return job if wanted.shows(job) else None
+
+    async def cancel(self, owner: str, job_id: str) -> Job:
+        """Cancel; a running job ends within two seconds, a canceled one stays as it is.
+
+        Raises:
+            NotFoundError, GoneError: as `get`.
+            WrongStateError: the job is over already.
+        """
+        state = await self._pipeline.script("cancel", job_id, owner)
+        job = await self.get(owner, job_id)
+        if job.state.final and state != JobState.CANCELED:
+            raise WrongStateError(f"The job is over: it {job.state}.", state=str(job.state))
+        return job
+
+    async def delete(self, owner: str, job_id: str) -> None:
+        """Delete record and objects; a running job is canceled first.
+
+        Raises:
+            NotFoundError, GoneError: as `get`.
+        """
+        state = await self._pipeline.script("delete", job_id, owner, TOMBSTONE_S)
+        if not state:
+            raise NotFoundError(f"There is no job {job_id}.")
+        if state == "deleted":
+            raise GoneError(f"The job {job_id} is deleted or expired.")
+
+
+def _as_dict(reply: Any) -> dict[str, str]:
+    """RESP3 gives a dict, RESP2 a flat list."""
+    if isinstance(reply, dict):
+        return reply
+    return dict(zip(reply[::2], reply[1::2], strict=True))
+
+
+def _pairs(reply: Any) -> list[tuple[str, int]]:
+    """(member, score) from either protocol's way to answer WITHSCORES."""
+    if reply and not isinstance(reply[0], list | tuple):
+        reply = list(zip(reply[::2], reply[1::2], strict=True))
+    return [(str(member), int(float(score))) for member, score in reply]
+
+
+def _milliseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)
+
+
+def _encode_cursor(created_ms: int, job_id: str) -> str:
+    return base64.urlsafe_b64encode(f"{created_ms} {job_id}".encode()).decode().rstrip("=")
+
+
+def _decode_cursor(cursor: str) -> tuple[int, str]:
+    try:
+        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+        created, job_id = text.split(" ")
+        return int(created), job_id
+    except (ValueError, binascii.Error) as exc:
+        raise BadRequestError("The cursor is not one that this server gave out.") from exc

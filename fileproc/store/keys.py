@@ -1,0 +1,83 @@
+"""The name of every key, in one place. All share one hash tag, the prefix.
+
+| key                     | type    | content                                        | end       |
+|-------------------------|---------|------------------------------------------------|-----------|
+| job:<id>                | hash    | the record (fields below)                      | tombstone |
+| jobs:<owner>[:<state>]  | zset    | id -> created at (ms)                          | purge     |
+| dead:<owner>            | zset    | id of a failed job -> finished at (ms)         | purge     |
+| file:<id>               | hash    | own, meta (JSON), n (jobs that use it)         | last job  |
+| wait:<lane>:<owner>     | zset    | id -> created at - head start (ms)             | empty     |
+| ring:<lane>             | zset    | owner -> pass; only flows that may run         | empty     |
+| flow:<lane>:<owner>     | hash    | adm (admitted), pass, cap, weight, paused      | idle 1 d  |
+| lane:<lane>             | hash    | vt (virtual time), paused                      | -         |
+| ready:<lane>            | list    | short list; in at the left, out at the right   | empty     |
+| proc:<worker>:<lane>    | list    | popped by BRPOPLPUSH and not yet claimed       | claim     |
+| worker:<id>             | hash    | no/got per lane and flight, lanes, seen, about | 1 h       |
+| workers                 | zset    | id -> end of its lease (ms)                    | dead 1 h  |
+| leases                  | zset    | job id -> end of its lease (ms)                | settle    |
+| delayed                 | zset    | job id -> due (ms)                             | due       |
+| deadlines               | zset    | job id -> must have started by (ms)            | claim     |
+| final                   | zset    | job id -> to be deleted at (ms)                | purge     |
+| trash                   | zset    | object key, or prefix ending in / or - -> due  | collected |
+| idem:<owner>:<hash>     | string  | pending <random> / done <fingerprint> <id>     | 30 s/24 h |
+| key:<id>, keys          | hash    | api keys, hashes only; id -> created (ms)      | -         |
+| events                  | stream  | one entry per script call: lines of events     | trimmed   |
+| lock:<name>             | string  | holder                                         | its life  |
+
+Fields of job:<id>: st state, own owner, ln lane, v version, tok fencing token, at attempt, ma max
+attempts, ca/sa/fa created/started/finished (ms), ex deleted at (ms), rt retention (ms), sc score in
+waiting, due (ms), w worker, cq cancel requested, del delete at the end, fi file ids, pre prefix of
+the outputs, pg progress, doc, res, err (JSON).
+"""
+
+from __future__ import annotations
+
+
+class Keys:
+    """Key names below one prefix such as `{fp}:`."""
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        self.workers = f"{prefix}workers"
+        self.leases = f"{prefix}leases"
+        self.delayed = f"{prefix}delayed"
+        self.deadlines = f"{prefix}deadlines"
+        self.final = f"{prefix}final"
+        self.trash = f"{prefix}trash"
+        self.events = f"{prefix}events"
+        self.api_keys = f"{prefix}keys"
+        self.schema = f"{prefix}schema"
+        self.progress_channel = f"{prefix}progress"
+
+    def job(self, job_id: str) -> str:
+        return f"{self.prefix}job:{job_id}"
+
+    def jobs(self, owner: str, state: str | None = None) -> str:
+        return f"{self.prefix}jobs:{owner}:{state}" if state else f"{self.prefix}jobs:{owner}"
+
+    def dead(self, owner: str) -> str:
+        return f"{self.prefix}dead:{owner}"
+
+    def file(self, file_id: str) -> str:
+        return f"{self.prefix}file:{file_id}"
+
+    def ready(self, lane: str) -> str:
+        return f"{self.prefix}ready:{lane}"
+
+    def ring(self, lane: str) -> str:
+        return f"{self.prefix}ring:{lane}"
+
+    def wait(self, lane: str, owner: str) -> str:
+        return f"{self.prefix}wait:{lane}:{owner}"
+
+    def flow(self, lane: str, owner: str) -> str:
+        return f"{self.prefix}flow:{lane}:{owner}"
+
+    def proc(self, worker: str, lane: str) -> str:
+        return f"{self.prefix}proc:{worker}:{lane}"
+
+    def worker(self, worker: str) -> str:
+        return f"{self.prefix}worker:{worker}"
+
+    def api_key(self, key_id: str) -> str:
+        return f"{self.prefix}key:{key_id}"

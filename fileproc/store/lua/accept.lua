@@ -1,0 +1,67 @@
+-- Accepts a job: record, index, files, idempotency entry, queue entry and event, or nothing at all.
+-- Writes  job:<id>, jobs:<owner>[:<state>], file:<id>, idem:<owner>:<hash>, wait/ring/flow/ready
+-- ARGV 1 id, 2 owner, 3 lane, 4 head start of the priority (ms), 5 document (JSON),
+--      6 idempotency hash or '', 7 fingerprint, 8 reservation, 9 idempotency life (s),
+--      10 most jobs waiting, 11 most events, 12 max attempts, 13 retention (ms),
+--      14 due (ms since 1970, 0 = now), 15 deadline (ms since 1970, 0 = none),
+--      16 cap of running jobs (0 = none), 17 weight, 18 1 = its upload is still to come,
+--      then for each file: id, record (JSON) or '' where it must exist already
+-- Returns {'ok', id} | {'known', fingerprint, id} | {'in_flight'} | {'backlog', n} | {'quota', n}
+--         | {'no_file', id}
+local id, owner, lane = ARGV[1], ARGV[2], ARGV[3]
+local key = P .. 'job:' .. id
+if call('EXISTS', key) == 1 then return {'ok', id} end  -- sent again after its reply was lost
+
+local idem = ARGV[6] ~= '' and P .. 'idem:' .. owner .. ':' .. ARGV[6]
+if idem then
+  local held = call('GET', idem)
+  if held and held ~= 'pending ' .. ARGV[8] then
+    local fingerprint, known = string.match(held, '^done (%S+) (%S+)$')
+    if known then return {'known', fingerprint, known} end
+    return {'in_flight'}
+  end
+end
+
+local backlog = call('XLEN', P .. 'events')
+if backlog >= tonumber(ARGV[11]) then return {'backlog', backlog} end
+local waiting = call('ZCARD', P .. 'jobs:' .. owner .. ':queued')
+  + call('ZCARD', P .. 'jobs:' .. owner .. ':delayed')
+  + call('ZCARD', P .. 'jobs:' .. owner .. ':awaiting_upload')
+if waiting >= tonumber(ARGV[10]) then return {'quota', waiting} end
+for i = 19, #ARGV, 2 do
+  if ARGV[i + 1] == '' and call('HGET', P .. 'file:' .. ARGV[i], 'own') ~= owner then
+    return {'no_file', ARGV[i]}
+  end
+end
+
+local files = {}
+for i = 19, #ARGV, 2 do
+  files[#files + 1] = ARGV[i]
+  local file = P .. 'file:' .. ARGV[i]
+  if ARGV[i + 1] ~= '' then call('HSET', file, 'own', owner, 'meta', ARGV[i + 1]) end
+  call('HINCRBY', file, 'n', 1)
+end
+
+local due, deadline = tonumber(ARGV[14]), tonumber(ARGV[15])
+local state = 'queued'
+if ARGV[18] == '1' then state = 'awaiting_upload' elseif due > now then state = 'delayed' end
+local job = {id = id, key = key, own = owner, ln = lane, ca = now, sc = now - tonumber(ARGV[4]), v = 1}
+call('HSET', key, 'st', state, 'own', owner, 'ln', lane, 'v', 1, 'tok', 0, 'at', 0, 'ma', ARGV[12],
+  'ca', now, 'sc', job.sc, 'rt', ARGV[13], 'doc', ARGV[5])
+if #files > 0 then call('HSET', key, 'fi', table.concat(files, ' ')) end
+if tonumber(ARGV[16]) > 0 or ARGV[17] ~= '1' then
+  call('HSET', flow_key(lane, owner), 'cap', ARGV[16], 'weight', ARGV[17])
+end
+index('jobs:' .. owner, id, now)
+index('jobs:' .. owner .. ':' .. state, id, now)
+if state == 'delayed' then
+  call('HSET', key, 'due', due)
+  index('delayed', id, due)
+elseif state == 'queued' then
+  enter(job)
+end
+if deadline > 0 then index('deadlines', id, deadline) end
+if idem then call('SET', idem, 'done ' .. ARGV[7] .. ' ' .. id, 'EX', ARGV[9]) end
+event(id, 'submit', owner, 1, ARGV[5])
+commit()
+return {'ok', id}

@@ -1,0 +1,220 @@
+-- Shared by all scripts; above it stands MOVES, generated from fileproc/jobs.py.
+--
+-- KEYS[1]  prefix of every key, such as `{fp}:`. All keys share its hash tag, so they live in one
+--          slot, and an ACL pattern `~{fp}:*` covers what is computed below.
+--
+-- Contract of every script: check everything first, write afterwards (an error half-way does not
+-- roll back); work is bounded by ARGV; each ends with commit(), which restores the invariant
+--   I: for a lane that is not paused, `ready` is full or no flow is in the ring
+-- and appends one entry to the event stream for the whole call.
+
+local P = KEYS[1]
+local call = redis.call
+local clock = call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)  -- ms; one clock for all machines
+
+local SHORT_LIST = 16        -- ids in `ready`: enough to wake idle workers, short enough to be fair
+local STRIDE = 1000          -- pass that one job costs a flow of weight 1
+local IDLE_FLOW_S = 86400    -- the accounts of an owner who went away are kept so long
+local ZOMBIE_MS = 60000      -- a worker that lost its lease may still be writing for so long
+
+local lines = {}             -- events of this call
+local indexed = {}           -- key -> id -> score, or false to remove; written once, by commit()
+local touched = {}           -- lanes to refill
+
+local function index(key, id, score)
+  key = P .. key
+  indexed[key] = indexed[key] or {}
+  indexed[key][id] = score
+end
+
+local function event(id, name, owner, version, data)
+  lines[#lines + 1] = table.concat({id, name, owner, tostring(version), data or ''}, ' ')
+end
+
+-- The job as a table, or nil. A deleted job is `st = deleted`.
+local function load(id)
+  local r = call('HMGET', P .. 'job:' .. id,
+    'st', 'own', 'ln', 'v', 'tok', 'at', 'ma', 'cq', 'del', 'ca', 'sc', 'rt')
+  if not r[1] then return nil end
+  return {
+    id = id, key = P .. 'job:' .. id, st = r[1], own = r[2], ln = r[3], v = tonumber(r[4]) or 0,
+    tok = r[5], at = tonumber(r[6]) or 0, ma = tonumber(r[7]) or 1, cq = r[8] == '1',
+    del = r[9] == '1', ca = tonumber(r[10]), sc = tonumber(r[11]) or 0, rt = tonumber(r[12]) or 0,
+  }
+end
+
+-- Performs a move of the table, with the fields that change with it (name, value, ...), or refuses.
+local function move(job, name, target, fields, data)
+  local rule = MOVES[name]
+  if not rule.from[job.st] or not rule.to[target] then return false end
+  index('jobs:' .. job.own .. ':' .. job.st, job.id, false)
+  index('jobs:' .. job.own .. ':' .. target, job.id, job.ca)
+  job.st = target
+  job.v = job.v + 1
+  call('HSET', job.key, 'st', target, 'v', job.v, unpack(fields))
+  event(job.id, name, job.own, job.v, data)
+  return true
+end
+
+-- Moves into a final state; the record and its objects go when the retention is over.
+local function finish(job, name, target, fields, data)
+  local leave = now + (job.del and 0 or job.rt)
+  fields[#fields + 1] = 'fa'
+  fields[#fields + 1] = now
+  fields[#fields + 1] = 'ex'
+  fields[#fields + 1] = leave
+  if not move(job, name, target, fields, data) then return false end
+  call('HDEL', job.key, 'w', 'pg', 'due', 'sc')
+  index('final', job.id, leave)
+  if target == 'failed' then index('dead:' .. job.own, job.id, now) end
+  return true
+end
+
+local function trash(what, due)
+  if what and what ~= '' then index('trash', what, due) end
+end
+
+-- Forgets a final job: its objects and files without another job go to the trash, a tombstone stays.
+local function forget(job, tombstone_s)
+  local r = call('HMGET', job.key, 'fi', 'pre')
+  for id in string.gmatch(r[1] or '', '%S+') do
+    local file = P .. 'file:' .. id
+    if call('EXISTS', file) == 1 and call('HINCRBY', file, 'n', -1) <= 0 then
+      call('DEL', file)
+      trash('files/' .. id, now)
+    end
+  end
+  trash(r[2], now)
+  call('DEL', job.key)
+  call('HSET', job.key, 'st', 'deleted', 'own', job.own)
+  call('EXPIRE', job.key, tombstone_s)
+  index('jobs:' .. job.own, job.id, false)
+  index('jobs:' .. job.own .. ':' .. job.st, job.id, false)
+  index('dead:' .. job.own, job.id, false)
+  index('final', job.id, false)
+  event(job.id, 'delete', job.own, job.v + 1)
+end
+
+-- Lanes and turns ---------------------------------------------------------------------------------
+
+local function flow_key(lane, owner) return P .. 'flow:' .. lane .. ':' .. owner end
+local function wait_key(lane, owner) return P .. 'wait:' .. lane .. ':' .. owner end
+
+local function flow_of(lane, owner)
+  local f = call('HMGET', flow_key(lane, owner), 'adm', 'pass', 'cap', 'weight', 'paused')
+  return {
+    adm = tonumber(f[1]) or 0, pass = tonumber(f[2]) or 0, cap = tonumber(f[3]) or 0,
+    weight = tonumber(f[4]) or 1, paused = f[5] == '1',
+  }
+end
+
+local function lane_paused(lane) return call('HGET', P .. 'lane:' .. lane, 'paused') == '1' end
+
+-- Lets a flow take turns again, not before those who kept theirs.
+local function ring_in(lane, owner)
+  local flow = flow_of(lane, owner)
+  if flow.paused or (flow.cap > 0 and flow.adm >= flow.cap) then return end
+  local virtual = tonumber(call('HGET', P .. 'lane:' .. lane, 'vt')) or 0
+  call('ZADD', P .. 'ring:' .. lane, 'NX', math.max(virtual, flow.pass), owner)
+end
+
+local function enter(job)
+  call('ZADD', wait_key(job.ln, job.own), job.sc, job.id)
+  ring_in(job.ln, job.own)
+  touched[job.ln] = true
+end
+
+local function unadmit(lane, owner, n)
+  local admitted = call('HINCRBY', flow_key(lane, owner), 'adm', -n)
+  touched[lane] = true
+  if call('EXISTS', wait_key(lane, owner)) == 1 then
+    ring_in(lane, owner)
+  elseif admitted <= 0 then
+    call('EXPIRE', flow_key(lane, owner), IDLE_FLOW_S)
+  end
+end
+
+-- Takes up to `want` ids out of waiting, in fair turns, and counts them as admitted.
+-- Stride scheduling: the flow with the lowest pass is next, each job costs STRIDE / weight. The
+-- quantum is exact in virtual time, so that one owner and ten thousand are both served in few turns.
+-- Source: Waldspurger and Weihl, "Stride Scheduling", MIT/LCS/TM-528, 1995.
+local function feed(lane, want)
+  local out, ring = {}, P .. 'ring:' .. lane
+  if want <= 0 or lane_paused(lane) then return out end
+  local virtual
+  while #out < want do
+    local head = call('ZRANGE', ring, 0, 0, 'WITHSCORES')
+    local owner, pass = head[1], tonumber(head[2])
+    if not owner then break end
+    local flow = flow_of(lane, owner)
+    local n = math.min(math.ceil((want - #out) / call('ZCARD', ring)) * flow.weight, want - #out)
+    if flow.cap > 0 then n = math.min(n, flow.cap - flow.adm) end
+    local popped = n > 0 and call('ZPOPMIN', wait_key(lane, owner), n) or {}
+    local took = #popped / 2
+    for i = 1, #popped, 2 do out[#out + 1] = popped[i] end
+    virtual = pass
+    pass = pass + took * STRIDE / flow.weight
+    if took < n or n <= 0 or (flow.cap > 0 and flow.adm + took >= flow.cap) then
+      call('ZREM', ring, owner)
+    else
+      call('ZADD', ring, pass, owner)
+    end
+    call('HSET', flow_key(lane, owner), 'adm', flow.adm + took, 'pass', pass)
+    if flow.adm == 0 then call('PERSIST', flow_key(lane, owner)) end
+  end
+  if virtual then call('HSET', P .. 'lane:' .. lane, 'vt', virtual) end
+  return out
+end
+
+local function refill(lane)
+  local ready = P .. 'ready:' .. lane
+  local ids = feed(lane, SHORT_LIST - call('LLEN', ready))
+  if #ids > 0 then call('LPUSH', ready, unpack(ids)) end
+end
+
+-- Takes a queued job from wherever it waits. One that a worker has popped is in no list of ours:
+-- claim looks at the state and drops it.
+local function withdraw(job)
+  if call('ZREM', wait_key(job.ln, job.own), job.id) == 0 then
+    call('LREM', P .. 'ready:' .. job.ln, 0, job.id)
+    unadmit(job.ln, job.own, 1)
+  end
+  touched[job.ln] = true
+end
+
+-- Back into the queue, still admitted, as the next to be taken; a pause sends it to wait instead.
+local function put_back(job)
+  if lane_paused(job.ln) or flow_of(job.ln, job.own).paused then
+    unadmit(job.ln, job.own, 1)
+    enter(job)
+  else
+    call('RPUSH', P .. 'ready:' .. job.ln, job.id)
+  end
+end
+
+-- Ends a job that has not started (wait, ready, delayed or awaiting its upload).
+local function end_unstarted(job, name, target)
+  if job.st == 'queued' then withdraw(job) end
+  if job.st == 'delayed' then index('delayed', job.id, false) end
+  index('deadlines', job.id, false)
+  return finish(job, name, target, {})
+end
+
+local function commit()
+  for lane in pairs(touched) do refill(lane) end
+  for key, ids in pairs(indexed) do
+    local add, rem = {}, {}
+    for id, score in pairs(ids) do
+      if score then
+        add[#add + 1] = score
+        add[#add + 1] = id
+      else
+        rem[#rem + 1] = id
+      end
+    end
+    if #rem > 0 then call('ZREM', key, unpack(rem)) end
+    if #add > 0 then call('ZADD', key, unpack(add)) end
+  end
+  if #lines > 0 then call('XADD', P .. 'events', '*', 'l', table.concat(lines, '\n')) end
+end

@@ -1,0 +1,50 @@
+"""From the hash `job:<id>` to a `Job`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from fileproc.errors import GoneError, NotFoundError
+from fileproc.jobs import Job, JobDocument, JobResult, JobState, Problem, Progress
+
+
+def when(milliseconds: str | None) -> datetime | None:
+    """An aware datetime from ms since 1970 as Redis keeps them."""
+    return datetime.fromtimestamp(int(milliseconds) / 1000, UTC) if milliseconds else None
+
+
+def job_from(job_id: str, owner: str | None, fields: Mapping[str, str]) -> Job:
+    """Build the snapshot; `owner` None reads for any owner.
+
+    Raises:
+        NotFoundError: no such job, or another owner's: both look the same.
+        GoneError: it is deleted, or is about to be.
+    """
+    if not fields or (owner is not None and fields.get("own") != owner):
+        raise NotFoundError(f"There is no job {job_id}.")
+    if fields["st"] == "deleted" or "del" in fields:
+        raise GoneError(f"The job {job_id} is deleted or expired.")
+    result = JobResult.model_validate_json(fields["res"]) if "res" in fields else None
+    created = when(fields["ca"])
+    assert created is not None  # noqa: S101 - accept always writes it; narrows the type
+    return Job.model_construct(
+        id=job_id,
+        owner=fields["own"],
+        version=int(fields["v"]),
+        state=JobState(fields["st"]),
+        lane=fields["ln"],
+        document=JobDocument.model_validate_json(fields["doc"]),
+        attempt=int(fields["at"]),
+        max_attempts=int(fields["ma"]),
+        cancel_requested="cq" in fields,
+        created_at=created,
+        started_at=when(fields.get("sa")),
+        finished_at=when(fields.get("fa")),
+        expires_at=when(fields.get("ex")),
+        retry_at=when(fields.get("due")),
+        progress=Progress.model_validate_json(fields["pg"]) if "pg" in fields else None,
+        result=result,
+        error=Problem.model_validate_json(fields["err"]) if "err" in fields else None,
+        usage=result.usage if result else None,
+    )

@@ -1,0 +1,87 @@
+"""What keeps the books: recovery, the clock, retention, the trash.
+
+Any worker's janitor calls it; every step is safe when two do it at once.
+"""
+
+from __future__ import annotations
+
+from fileproc.errors import ErrorClass
+from fileproc.jobs import ATTEMPTS, LANES, Problem
+from fileproc.store.connection import Pipeline
+from fileproc.store.jobs import TOMBSTONE_S
+from fileproc.store.keys import Keys
+
+AT_ONCE = 200
+FORGET_WORKER_MS = 3_600_000
+
+_LOST = Problem(
+    type="/docs#error-worker_lost",
+    title="The worker was lost",
+    status=500,
+    detail="The worker that ran the job went silent, and so did those before it.",
+    code="worker_lost",
+    error_class=ErrorClass.WORKER_LOST,
+    retryable=True,
+    attempt=0,
+)
+
+
+class Upkeep:
+    def __init__(self, pipeline: Pipeline, keys: Keys) -> None:
+        self._pipeline = pipeline
+        self._keys = keys
+
+    async def lock(self, name: str, holder: str, life_s: float) -> bool:
+        """Take or keep a lock that only saves work."""
+        return bool(await self._pipeline.script("lock", name, holder, int(life_s * 1000)))
+
+    async def recover(self) -> int:
+        """Take jobs whose lease is over from their workers."""
+        problem = _LOST.model_dump_json(by_alias=True)
+        most = ATTEMPTS[ErrorClass.WORKER_LOST]
+        return int(await self._pipeline.script("recover", AT_ONCE, most, problem))
+
+    async def adopt(self) -> int:
+        """Put back what silent workers popped and never claimed."""
+        return int(await self._pipeline.script("adopt", AT_ONCE, FORGET_WORKER_MS))
+
+    async def tick(self) -> tuple[int, int]:
+        """Promote what is due, expire what is late, fill the short lists: (promoted, expired)."""
+        promoted, expired = await self._pipeline.script("tick", AT_ONCE, *LANES)
+        return int(promoted), int(expired)
+
+    async def purge(self) -> int:
+        """Forget jobs whose retention is over; their objects go to the trash."""
+        return int(await self._pipeline.script("purge", AT_ONCE, TOMBSTONE_S))
+
+    async def trash(self) -> list[str]:
+        """Object keys, and prefixes (ending in / or -), that are due for deletion."""
+        now = await self._pipeline.command("TIME")
+        due = int(now[0]) * 1000 + int(now[1]) // 1000
+        found: list[str] = await self._pipeline.command(
+            *("ZRANGE", self._keys.trash, "-inf", due, "BYSCORE", "LIMIT", 0, AT_ONCE)
+        )
+        return found
+
+    async def trashed(self, collected: list[str]) -> None:
+        """These are gone from the storage."""
+        if collected:
+            await self._pipeline.command("ZREM", self._keys.trash, *collected)
+
+    async def discard(self, what: str) -> None:
+        """Put an object key or prefix into the trash."""
+        await self._pipeline.command("ZADD", self._keys.trash, 0, what)
+
+    async def trim_events(self, window_s: float, most: int) -> None:
+        """Drop events older than the window, and the oldest beyond `most` entries."""
+        now = await self._pipeline.command("TIME")
+        floor = int(now[0]) * 1000 - int(window_s * 1000)
+        await self._pipeline.command("XTRIM", self._keys.events, "MINID", "~", floor)
+        await self._pipeline.command("XTRIM", self._keys.events, "MAXLEN", "~", most)
+
+    async def live_prefix(self, job_id: str) -> tuple[str | None, str | None, str | None]:
+        """(state, token, prefix of the published outputs) of a job; for the sweep of orphans."""
+        state, token, prefix = await self._pipeline.command(
+            "HMGET", self._keys.job(job_id), "st", "tok", "pre"
+        )
+        return state, token, prefix

@@ -78,6 +78,21 @@ class Heartbeat(threading.Thread):
                 log.warning("heartbeat failed", error=str(exc)[:300])
         self._client.close()
 
+    def register(self, give_up: Callable[[], bool]) -> None:
+        """The first beat, before the first pop: adoption must know this worker and its lanes.
+
+        Tries until Redis is there or `give_up` says so.
+        """
+        while not give_up():
+            try:
+                self.beat()
+            except (RedisError, OSError) as exc:
+                STORE_ERRORS.labels(type(exc).__name__).inc()
+                log.warning("waiting for redis", error=str(exc)[:300])
+                self._stop.wait(self._beat_s)
+            else:
+                return
+
     def beat(self) -> None:
         """One call for all leases; raises RedisError, which `run` logs."""
         held = list(self._leases().items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 from dataclasses import dataclass, field
@@ -190,8 +191,8 @@ class Jobs:
         seen = 0
         while seen < MOST_SCANNED:
             entries = await self._entries(index, top, bottom, limit + 1, after)
-            for job_id, score in entries:
-                job = await self._shown(owner, job_id, wanted)
+            jobs = await asyncio.gather(*(self._shown(owner, job, wanted) for job, _ in entries))
+            for (job_id, score), job in zip(entries, jobs, strict=True):
                 seen += 1
                 if job is not None:
                     if len(found) == limit:

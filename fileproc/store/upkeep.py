@@ -54,6 +54,17 @@ class Upkeep:
         """Forget jobs whose retention is over; their objects go to the trash."""
         return int(await self._pipeline.script("purge", AT_ONCE, TOMBSTONE_S))
 
+    async def pause(self, lane: str, owner: str = "") -> int:
+        """Take nothing more from a lane, or from one owner in it. Running jobs go on.
+
+        Returns how many ids went back from the short list to waiting.
+        """
+        return int(await self._pipeline.script("pause", lane, owner, 1))
+
+    async def resume(self, lane: str, owner: str = "") -> None:
+        """Take again; a lane and its owners are paused and resumed apart."""
+        await self._pipeline.script("pause", lane, owner, 0)
+
     async def trash(self) -> list[str]:
         """Object keys, and prefixes (ending in / or -), that are due for deletion."""
         now = await self._pipeline.command("TIME")

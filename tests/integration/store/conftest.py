@@ -1,65 +1,22 @@
 from __future__ import annotations
 
-import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from fileproc.ids import new_id
-from fileproc.jobs import FileInfo, JobDocument, JobResult, OutputInfo, Provenance, Usage
-from fileproc.store import Lease, NewJob
+from support.books import Books
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from fileproc.dev.engines import Valkey
     from fileproc.settings import Settings
 
 
-@pytest.fixture
-def books(valkey: Valkey, settings: Settings) -> Iterator[Any]:
+@pytest.fixture(autouse=True)
+def books(valkey: Valkey, settings: Settings) -> Iterator[Books]:
     """Balanced after the test, whatever the test was about."""
-    from support.books import Books
-
     ledger = Books(valkey.url, settings.redis_prefix)
     yield ledger
     assert ledger.complaints() == []
     ledger.redis.close()
-
-
-def make_job(owner: str = "acme", **others: Any) -> NewJob:
-    given: dict[str, Any] = {
-        "id": new_id("job"),
-        "owner": owner,
-        "lane": "default",
-        "document": JobDocument(operation="debug.sleep", params={"seconds": 0}),
-        "max_attempts": 3,
-        "retention_s": 3600,
-        **others,
-    }
-    return NewJob(**given)
-
-
-def make_file(name: str = "a.txt", content: bytes = b"hello") -> FileInfo:
-    return FileInfo(
-        file_id=new_id("file"),
-        name=name,
-        size=len(content),
-        sha256=hashlib.sha256(content).hexdigest(),
-        type="text/plain",
-    )
-
-
-def make_result(lease: Lease) -> JobResult:
-    output = OutputInfo(name="out.txt", size=1, sha256="0" * 64, type="text/plain")
-    return JobResult(
-        prefix=f"attempts/{lease.job_id}/{lease.token}-00000000/",
-        outputs=[output],
-        usage=Usage(wall_s=0.1, cpu_s=0.1, peak_rss_bytes=1),
-        provenance=Provenance(fileproc="0"),
-    )
-
-
-@pytest.fixture
-def new_job() -> Callable[..., NewJob]:
-    return make_job

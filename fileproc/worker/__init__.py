@@ -1,0 +1,1 @@
+"""The processing role: takes jobs, runs each in a sandboxed child process, keeps the books."""

@@ -1,0 +1,256 @@
+"""One attempt: fetch the inputs, run the operation in a child, publish the outputs, settle.
+
+`execute` reads as the life of an attempt. Whatever happens becomes one of the named outcomes; the
+outcome is settled with the fencing token, so exactly one attempt of a job is ever visible.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Coroutine, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fileproc import __version__
+from fileproc.errors import FileprocError, StoreUnavailableError
+from fileproc.jobs import FileInfo, JobResult, OutputInfo, Progress, Provenance
+from fileproc.objects import attempt_prefix, file_key
+from fileproc.operations import Input, Limits, Output
+from fileproc.resources import Resources
+from fileproc.settings import Settings
+from fileproc.store import Lease, Pulse, Verdict
+from fileproc.telemetry import (
+    ATTEMPT_SECONDS,
+    ATTEMPTS,
+    LEASES_LOST,
+    PICKUP_SECONDS,
+    get_logger,
+)
+from fileproc.worker.held import Held
+from fileproc.worker.outcomes import (
+    Canceled,
+    Done,
+    Failed,
+    HandedBack,
+    Lost,
+    Outcome,
+    as_job_error,
+    unforeseen,
+)
+from fileproc.worker.progress import Throttle
+from fileproc.worker.sandbox import Assignment, Ending, Sandbox, ZygoteLost
+from fileproc.worker.scratch import Scratch
+
+TRANSFERS_AT_ONCE = 4
+SETTLE_PAUSE_S = (0.1, 0.5, 1.0, 2.0)
+MOST_REMEMBERED = 1_000
+HAND_BACK_S = 8.0  # below the time that the scheduler gives a cancelled executor
+
+log = get_logger(__name__)
+_T = TypeVar("_T")
+
+
+class Executor:
+    def __init__(
+        self, resources: Resources, sandbox: Sandbox, scratch: Scratch, held: Held, lanes: str
+    ) -> None:
+        self._settings = resources.settings
+        self._queue = resources.store.queue
+        self._objects = resources.objects
+        self._sandbox = sandbox
+        self._scratch = scratch
+        self._held = held
+        self._lanes = lanes
+        self._zygote_deaths: dict[str, int] = {}
+
+    async def execute(self, lease: Lease) -> None:
+        """Do one attempt, from claim to settlement. Raises only CancelledError, at shutdown."""
+        operation = lease.document.operation
+        PICKUP_SECONDS.labels(lease.lane).observe(max(0, time.time() - lease.accepted_ms / 1000))
+        prefix = attempt_prefix(lease.job_id, int(lease.token))
+        verdict = self._held.hold(lease)
+        try:
+            outcome = await self._outcome(lease, prefix, verdict)
+            ATTEMPTS.labels(operation, outcome.name).inc()
+            await self._settle(lease, outcome)
+        except asyncio.CancelledError:
+            # Shutdown. The hand-back is a task of its own: it must not die half-way with us.
+            ATTEMPTS.labels(operation, HandedBack.name).inc()
+            await _finish(asyncio.create_task(self._hand_back(lease, prefix)))
+            raise
+        finally:
+            self._held.let_go(lease)
+
+    async def _outcome(self, lease: Lease, prefix: str, verdict: asyncio.Future[Pulse]) -> Outcome:
+        work = asyncio.create_task(self._work(lease, prefix), name=lease.job_id)
+        try:
+            await asyncio.wait({work, verdict}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not work.done():
+                work.cancel()  # kills the child's whole group and waits until it is gone
+                await asyncio.wait({work})
+        if not work.cancelled():
+            return work.result()  # it was ready before the kill: complete wins over cancel
+        return Lost(prefix) if verdict.result() is Pulse.LOST else Canceled(prefix)
+
+    async def _work(self, lease: Lease, prefix: str) -> Outcome:
+        try:
+            async with self._scratch.attempt(lease) as folder:
+                with _timed(lease, "fetch"):
+                    inputs = await self._fetch(lease, folder)
+                with _timed(lease, "run"):
+                    ending = await self._run(lease, folder, inputs)
+                if ending.error is not None:
+                    return Failed(ending.error, prefix)
+                with _timed(lease, "publish"):
+                    outputs = await self._publish(prefix, ending.outputs)
+        except ZygoteLost:
+            return self._after_zygote_death(lease, prefix)
+        except FileprocError as exc:
+            return Failed(as_job_error(exc), prefix)
+        except Exception:
+            log.exception("an attempt failed in the worker itself", job=lease.job_id)
+            return Failed(unforeseen(), prefix)
+        provenance = Provenance(engine=ending.engine, fileproc=__version__)
+        return Done(
+            JobResult(prefix=prefix, outputs=outputs, usage=ending.usage, provenance=provenance)
+        )
+
+    async def _fetch(self, lease: Lease, folder: Path) -> list[Input]:
+        """Bring the inputs to the scratch folder, checked against size and digest."""
+        gate = asyncio.Semaphore(TRANSFERS_AT_ONCE)
+
+        async def fetch(number: int, info: FileInfo) -> Input:
+            path = folder / "in" / str(number)
+            async with gate:
+                await self._objects.get_file(
+                    file_key(info.file_id), path, size=info.size, sha256=info.sha256
+                )
+            return Input(path, info.name, info.size, info.sha256, info.type)
+
+        return await _all([fetch(i, info) for i, info in enumerate(lease.document.inputs)])
+
+    async def _run(self, lease: Lease, folder: Path, inputs: list[Input]) -> Ending:
+        async def send(progress: Progress) -> None:
+            await self._queue.report_progress(
+                lease, self._lanes, progress.model_dump_json(exclude_none=True)
+            )
+
+        throttle = Throttle(send)
+        try:
+            return await self._sandbox.run(
+                Assignment(
+                    id=f"{lease.job_id}-{lease.token}",
+                    operation=lease.document.operation,
+                    params=lease.document.params,
+                    attempt=lease.attempt,
+                    folder=folder,
+                    inputs=inputs,
+                    limits=limits_for(self._settings, lease),
+                    debug=self._settings.debug_operations,
+                ),
+                throttle.put,
+            )
+        finally:
+            await throttle.close()
+
+    async def _publish(self, prefix: str, outputs: list[Output]) -> list[OutputInfo]:
+        """Upload the outputs below a prefix that no other attempt has."""
+        gate = asyncio.Semaphore(TRANSFERS_AT_ONCE)
+
+        async def publish(number: int, output: Output) -> OutputInfo:
+            async with gate:
+                stored = await self._objects.put_file(
+                    f"{prefix}{number}", output.path, content_type=output.type
+                )
+            return OutputInfo(
+                name=output.name, size=stored.size, sha256=stored.sha256, type=output.type
+            )
+
+        return await _all([publish(i, output) for i, output in enumerate(outputs)])
+
+    def _after_zygote_death(self, lease: Lease, prefix: str) -> Outcome:
+        """Handed back once; a job that is there at a second death is taken to be its cause."""
+        deaths = self._zygote_deaths.pop(lease.job_id, 0) + 1
+        self._zygote_deaths[lease.job_id] = deaths
+        while len(self._zygote_deaths) > MOST_REMEMBERED:
+            del self._zygote_deaths[next(iter(self._zygote_deaths))]
+        if deaths < 2:  # noqa: PLR2004 - the second time, as the docstring says
+            return HandedBack(prefix)
+        return Failed(unforeseen(), prefix)
+
+    async def _hand_back(self, lease: Lease, prefix: str) -> None:
+        try:
+            async with asyncio.timeout(HAND_BACK_S):
+                await self._settle(lease, HandedBack(prefix))
+        except TimeoutError:
+            log.warning("not handed back, redis is away: its lease will end", job=lease.job_id)
+
+    async def _settle(self, lease: Lease, outcome: Outcome) -> None:
+        """Settle, however long Redis is away: until then the slot is taken and the lease may end.
+
+        Sending twice is harmless, the script knows. A stale answer means that somebody else has
+        the job; the script has put what we uploaded into the trash.
+        """
+        settlement = outcome.settlement(lease)
+        tries = 0
+        while True:
+            try:
+                verdict = await self._queue.settle(settlement)
+            except StoreUnavailableError:
+                await asyncio.sleep(SETTLE_PAUSE_S[min(tries, len(SETTLE_PAUSE_S) - 1)])
+                tries += 1
+                continue
+            break
+        if verdict is Verdict.STALE:
+            LEASES_LOST.inc()
+            log.warning("an attempt was refused: its lease had been taken", job=lease.job_id)
+            return
+        log.info(
+            "attempt ended",
+            job=lease.job_id,
+            operation=lease.document.operation,
+            attempt=lease.attempt,
+            move=str(settlement.move),
+            outcome=outcome.name,
+            code=outcome.error.job_code if isinstance(outcome, Failed) else None,
+        )
+
+
+def limits_for(settings: Settings, lease: Lease) -> Limits:
+    """What this attempt may use."""
+    lane_s = settings.heavy_job_timeout_s if lease.lane == "heavy" else settings.job_timeout_s
+    return Limits(
+        memory_bytes=settings.max_memory_bytes,
+        scratch_bytes=settings.max_scratch_bytes,
+        timeout_s=min(lease.document.timeout_s or lane_s, lane_s),
+        pixels=settings.max_pixels,
+        output_files=settings.max_output_files,
+        threads=os.cpu_count() or 1,
+    )
+
+
+@contextlib.contextmanager
+def _timed(lease: Lease, phase: str) -> Iterator[None]:
+    with ATTEMPT_SECONDS.labels(lease.document.operation, phase).time():
+        yield
+
+
+async def _all(transfers: list[Coroutine[Any, Any, _T]]) -> list[_T]:
+    """All results in order; the first error cancels the others and comes out by itself."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(transfer) for transfer in transfers]
+    except* FileprocError as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+async def _finish(task: asyncio.Task[None]) -> None:
+    """Wait for a task though we are cancelled, even again; then go on."""
+    while not task.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.shield(task)

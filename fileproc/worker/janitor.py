@@ -1,0 +1,130 @@
+"""The janitor: every worker has one, one at a time works; two at once do no harm."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from datetime import UTC, datetime, timedelta
+
+from fileproc.errors import FileprocError
+from fileproc.objects import ObjectInfo
+from fileproc.resources import Resources
+from fileproc.telemetry import (
+    ADOPTED,
+    EVENT_BACKLOG,
+    PURGED,
+    QUEUE_JOBS,
+    RECOVERED,
+    SWEPT,
+    get_logger,
+)
+
+ROUND_S = 1.0
+LOCK_S = 5.0
+SWEEP_S = 600.0
+ORPHAN_AGE = timedelta(hours=1)
+STALE_UPLOAD_S = 86_400.0
+SWEPT_AT_ONCE = 100
+
+_ATTEMPT = re.compile(r"attempts/(job_[0-9a-z]+)/(\d+)-[0-9a-f]{8}/\d+")
+
+log = get_logger(__name__)
+
+
+class Janitor:
+    def __init__(self, resources: Resources, holder: str) -> None:
+        self._settings = resources.settings
+        self._upkeep = resources.store.upkeep
+        self._store = resources.store
+        self._objects = resources.objects
+        self._holder = holder
+        # Not at once: workers that are restarted in a loop shall not list the bucket in a loop.
+        self._next_sweep = time.monotonic() + SWEEP_S / 10
+
+    async def run(self) -> None:
+        """One round a second, for ever; an engine that is away only costs rounds."""
+        while True:
+            try:
+                if await self._upkeep.lock("janitor", self._holder, LOCK_S):
+                    await self.round()
+            except FileprocError as exc:
+                log.warning("janitor: a round was cut short", reason=exc.detail)
+            except Exception:
+                log.exception("janitor: a round failed")
+            await asyncio.sleep(ROUND_S)
+
+    async def round(self) -> None:
+        """What is due now: each step is one bounded call."""
+        await self._upkeep.tick()
+        RECOVERED.inc(await self._upkeep.recover())
+        ADOPTED.inc(await self._upkeep.adopt())
+        PURGED.inc(await self._upkeep.purge())
+        await self.collect()
+        settings = self._settings
+        await self._upkeep.trim_events(settings.events_window_s, settings.max_event_backlog // 2)
+        await self._measure()
+        if time.monotonic() >= self._next_sweep:
+            self._next_sweep = time.monotonic() + SWEEP_S
+            await self.sweep()
+
+    async def collect(self) -> int:
+        """Empty the trash: objects first, the note of them after. Returns how many notes."""
+        due = await self._upkeep.trash()
+        keys = [what for what in due if not what.endswith(("/", "-"))]
+        prefixes = [what for what in due if what.endswith(("/", "-"))]
+        if keys:
+            await self._objects.delete(keys)
+            SWEPT.labels("file").inc(len(keys))
+        for prefix in prefixes:
+            SWEPT.labels("output").inc(await self._objects.delete_prefix(prefix))
+        await self._upkeep.trashed(due)
+        return len(due)
+
+    async def sweep(self, age: timedelta = ORPHAN_AGE) -> int:
+        """Delete objects that nothing points to: what a killed process has left. Returns how many.
+
+        Nothing younger than `age` is touched: its record may be about to be written.
+        """
+        before = datetime.now(UTC) - age
+        swept = 0
+        for root in ("attempts/", "files/"):
+            batch: list[ObjectInfo] = []
+            async for entry in self._objects.list(root):
+                if entry.modified < before:
+                    batch.append(entry)
+                if len(batch) >= SWEPT_AT_ONCE:
+                    swept += await self._sweep_batch(batch)
+                    batch = []
+            swept += await self._sweep_batch(batch)
+        aborted = await self._objects.abort_uploads(older_than_s=STALE_UPLOAD_S)
+        SWEPT.labels("upload").inc(aborted)
+        if swept or aborted:
+            log.info("swept orphans", objects=swept, uploads=aborted)
+        return swept
+
+    async def _sweep_batch(self, batch: list[ObjectInfo]) -> int:
+        wanted = await asyncio.gather(*(self._wanted(entry.key) for entry in batch))
+        orphans = [entry.key for entry, keep in zip(batch, wanted, strict=True) if not keep]
+        if orphans:
+            await self._objects.delete(orphans)
+            SWEPT.labels("orphan").inc(len(orphans))
+        return len(orphans)
+
+    async def _wanted(self, key: str) -> bool:
+        if key.startswith("files/"):
+            return await self._store.files.exists(key.removeprefix("files/"))
+        parts = _ATTEMPT.fullmatch(key)
+        if parts is None:
+            return True  # not of a form we write: not ours to delete
+        state, token, prefix = await self._upkeep.live_prefix(parts[1])
+        if prefix is not None:
+            return key.startswith(prefix)
+        return state == "running" and token == parts[2]
+
+    async def _measure(self) -> None:
+        stats = await self._store.queue_stats()
+        for lane, places in stats.items():
+            for place, number in places.items():
+                QUEUE_JOBS.labels(lane, place).set(number)
+        EVENT_BACKLOG.set(stats["all"]["events"])

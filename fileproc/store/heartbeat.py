@@ -67,10 +67,10 @@ class Heartbeat(threading.Thread):
         self._leases = leases
         self._learned = learned
         self._about = about
-        self._stop = threading.Event()
+        self._ended = threading.Event()
 
     def run(self) -> None:
-        while not self._stop.wait(self._beat_s):
+        while not self._ended.wait(self._beat_s):
             try:
                 self.beat()
             except (RedisError, OSError) as exc:
@@ -89,7 +89,7 @@ class Heartbeat(threading.Thread):
             except (RedisError, OSError) as exc:
                 STORE_ERRORS.labels(type(exc).__name__).inc()
                 log.warning("waiting for redis", error=str(exc)[:300])
-                self._stop.wait(self._beat_s)
+                self._ended.wait(self._beat_s)
             else:
                 return
 
@@ -110,4 +110,4 @@ class Heartbeat(threading.Thread):
 
     def stop(self) -> None:
         """End after the beat under way; join() to wait for it."""
-        self._stop.set()
+        self._ended.set()

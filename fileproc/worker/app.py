@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import json
 import os
@@ -31,6 +30,7 @@ from fileproc.worker.sandbox import Sandbox
 from fileproc.worker.scratch import Scratch, open_scratch
 
 HAND_BACK_S = 10.0
+BUCKET_RETRY_S = 1.0
 
 log = get_logger(__name__)
 
@@ -80,15 +80,27 @@ class Worker:
         """Work until `stop` (with `burst`: until the lanes are empty), then drain."""
         async with self._alive():
             lanes = [asyncio.create_task(lane.run(burst=burst)) for lane in self._lanes]
-            janitor = asyncio.create_task(Janitor(self.resources, self.id).run())
+            chores = [
+                asyncio.create_task(Janitor(self.resources, self.id).run()),
+                asyncio.create_task(self._ensure_bucket()),
+            ]
             try:
                 await asyncio.gather(*lanes)
                 await self._drain(self._settings.grace_s)
             finally:
-                for task in (*lanes, janitor):
+                for task in (*lanes, *chores):
                     task.cancel()
-                await asyncio.gather(*lanes, janitor, return_exceptions=True)
+                await asyncio.gather(*lanes, *chores, return_exceptions=True)
                 await self._drain(0)
+
+    async def _ensure_bucket(self) -> None:
+        """Once, however long the storage is away."""
+        while True:
+            try:
+                return await self.resources.objects.ensure_bucket()
+            except StorageUnavailableError as exc:
+                log.warning("the bucket is not there yet", reason=exc.detail)
+                await asyncio.sleep(BUCKET_RETRY_S)
 
     async def _drain(self, grace_s: float) -> None:
         """Let running jobs end; after the grace their executors are cancelled and hand back."""
@@ -169,8 +181,6 @@ async def _live(settings: Settings, *, burst: bool) -> int:
         health = await worker.resources.store.health()
         for warning in health.warnings:
             log.warning("redis is not set up to keep jobs", warning=warning)
-        with contextlib.suppress(StorageUnavailableError):  # made at first use, if it is away now
-            await worker.resources.objects.ensure_bucket()
         log.info("worker is up", worker=worker.id, lanes=slots(settings), version=__version__)
         await worker.run(burst=burst)
         log.info("worker has stopped", worker=worker.id)

@@ -11,6 +11,7 @@ import contextlib
 import os
 import time
 from collections.abc import Coroutine, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -53,6 +54,25 @@ log = get_logger(__name__)
 _T = TypeVar("_T")
 
 
+@dataclass(slots=True)
+class Attempt:
+    """One claim of one job, in this worker's hands."""
+
+    lease: Lease
+    prefix: str  # of its outputs; no other attempt has it
+    seconds: dict[str, float] = field(default_factory=dict)  # by phase
+
+    @contextlib.contextmanager
+    def timed(self, phase: str) -> Iterator[None]:
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[phase] = time.monotonic() - start
+            operation = self.lease.document.operation
+            ATTEMPT_SECONDS.labels(operation, phase).observe(self.seconds[phase])
+
+
 class Executor:
     def __init__(
         self, resources: Resources, sandbox: Sandbox, scratch: Scratch, held: Held, lanes: str
@@ -70,42 +90,49 @@ class Executor:
         """Do one attempt, from claim to settlement. Raises only CancelledError, at shutdown."""
         operation = lease.document.operation
         PICKUP_SECONDS.labels(lease.lane).observe(max(0, time.time() - lease.accepted_ms / 1000))
-        prefix = attempt_prefix(lease.job_id, int(lease.token))
+        attempt = Attempt(lease, attempt_prefix(lease.job_id, int(lease.token)))
         verdict = self._held.hold(lease)
+        shutdown = False
         try:
-            outcome = await self._outcome(lease, prefix, verdict)
+            try:
+                outcome = await self._outcome(attempt, verdict)
+            except asyncio.CancelledError:
+                outcome, shutdown = HandedBack(attempt.prefix), True
             ATTEMPTS.labels(operation, outcome.name).inc()
-            await self._settle(lease, outcome)
-        except asyncio.CancelledError:
-            # Shutdown. The hand-back is a task of its own: it must not die half-way with us.
-            ATTEMPTS.labels(operation, HandedBack.name).inc()
-            await _finish(asyncio.create_task(self._hand_back(lease, prefix)))
-            raise
+            # A task of its own: a shutdown that comes now must not leave the books half written,
+            # and must not hand back what may be settled already.
+            settling = asyncio.create_task(self._settle(attempt, outcome))
+            shutdown = await _seen_through(settling) or shutdown
         finally:
             self._held.let_go(lease)
+        if shutdown:
+            raise asyncio.CancelledError
 
-    async def _outcome(self, lease: Lease, prefix: str, verdict: asyncio.Future[Pulse]) -> Outcome:
-        work = asyncio.create_task(self._work(lease, prefix), name=lease.job_id)
+    async def _outcome(self, attempt: Attempt, verdict: asyncio.Future[Pulse]) -> Outcome:
+        work = asyncio.create_task(self._work(attempt), name=attempt.lease.job_id)
         try:
-            await asyncio.wait({work, verdict}, return_when=asyncio.FIRST_COMPLETED)
+            both: set[asyncio.Future[Any]] = {work, verdict}
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         finally:
             if not work.done():
                 work.cancel()  # kills the child's whole group and waits until it is gone
                 await asyncio.wait({work})
         if not work.cancelled():
             return work.result()  # it was ready before the kill: complete wins over cancel
-        return Lost(prefix) if verdict.result() is Pulse.LOST else Canceled(prefix)
+        lost = verdict.result() is Pulse.LOST
+        return Lost(attempt.prefix) if lost else Canceled(attempt.prefix)
 
-    async def _work(self, lease: Lease, prefix: str) -> Outcome:
+    async def _work(self, attempt: Attempt) -> Outcome:
+        lease, prefix = attempt.lease, attempt.prefix
         try:
             async with self._scratch.attempt(lease) as folder:
-                with _timed(lease, "fetch"):
+                with attempt.timed("fetch"):
                     inputs = await self._fetch(lease, folder)
-                with _timed(lease, "run"):
+                with attempt.timed("run"):
                     ending = await self._run(lease, folder, inputs)
                 if ending.error is not None:
                     return Failed(ending.error, prefix)
-                with _timed(lease, "publish"):
+                with attempt.timed("publish"):
                     outputs = await self._publish(prefix, ending.outputs)
         except ZygoteLost:
             return self._after_zygote_death(lease, prefix)
@@ -182,19 +209,13 @@ class Executor:
             return HandedBack(prefix)
         return Failed(unforeseen(), prefix)
 
-    async def _hand_back(self, lease: Lease, prefix: str) -> None:
-        try:
-            async with asyncio.timeout(HAND_BACK_S):
-                await self._settle(lease, HandedBack(prefix))
-        except TimeoutError:
-            log.warning("not handed back, redis is away: its lease will end", job=lease.job_id)
-
-    async def _settle(self, lease: Lease, outcome: Outcome) -> None:
+    async def _settle(self, attempt: Attempt, outcome: Outcome) -> None:
         """Settle, however long Redis is away: until then the slot is taken and the lease may end.
 
         Sending twice is harmless, the script knows. A stale answer means that somebody else has
         the job; the script has put what we uploaded into the trash.
         """
+        lease = attempt.lease
         settlement = outcome.settlement(lease)
         tries = 0
         while True:
@@ -217,6 +238,7 @@ class Executor:
             move=str(settlement.move),
             outcome=outcome.name,
             code=outcome.error.job_code if isinstance(outcome, Failed) else None,
+            seconds={phase: round(value, 4) for phase, value in attempt.seconds.items()},
         )
 
 
@@ -233,12 +255,6 @@ def limits_for(settings: Settings, lease: Lease) -> Limits:
     )
 
 
-@contextlib.contextmanager
-def _timed(lease: Lease, phase: str) -> Iterator[None]:
-    with ATTEMPT_SECONDS.labels(lease.document.operation, phase).time():
-        yield
-
-
 async def _all(transfers: list[Coroutine[Any, Any, _T]]) -> list[_T]:
     """All results in order; the first error cancels the others and comes out by itself."""
     try:
@@ -249,8 +265,21 @@ async def _all(transfers: list[Coroutine[Any, Any, _T]]) -> list[_T]:
     return [task.result() for task in tasks]
 
 
-async def _finish(task: asyncio.Task[None]) -> None:
-    """Wait for a task though we are cancelled, even again; then go on."""
-    while not task.done():
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.shield(task)
+async def _seen_through(task: asyncio.Task[None]) -> bool:
+    """Wait for a task though we are cancelled meanwhile, then at most `HAND_BACK_S`.
+
+    Returns whether we were cancelled. A task that is not done by then is given up: Redis is away,
+    the lease ends by itself.
+    """
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        deadline = asyncio.get_running_loop().time() + HAND_BACK_S
+        while not task.done() and asyncio.get_running_loop().time() < deadline:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait({task}, timeout=0.1)
+        if not task.done():
+            task.cancel()
+            log.warning("not settled before the shutdown: redis is away")
+        return True
+    return False

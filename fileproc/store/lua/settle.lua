@@ -39,7 +39,8 @@ for i = 1, #ARGV, 6 do
   elseif mine and (job.st == TARGET[name] or (job.st == 'canceled' and job.cq)) then
     out[#out + 1] = 2
   else
-    trash(ARGV[i + 4], now)
+    -- Never the published ones, whatever a confused worker sends after its own complete.
+    if not job or call('HGET', job.key, 'pre') ~= ARGV[i + 4] then trash(ARGV[i + 4], now) end
     out[#out + 1] = 0
   end
 end

@@ -136,6 +136,15 @@ async def test_settling_twice_changes_nothing_and_keeps_the_objects(store: Store
     assert await store.upkeep.trash() == []
 
 
+async def test_hand_back_after_complete_spares_the_published_objects(store: Store) -> None:
+    lease = await one(store)
+    result = make_result(lease)
+    await store.queue.settle(Settlement.complete(lease, result))
+    late = Settlement.release(lease, result.prefix)
+    assert await store.queue.settle(late) is Verdict.STALE
+    assert await store.upkeep.trash() == []
+
+
 async def test_zombie_is_refused_and_its_objects_go_to_the_trash(store: Store) -> None:
     zombie = await one(store)
     assert await store.queue.settle(Settlement.release(zombie)) is Verdict.DONE

@@ -174,6 +174,12 @@ class SettingsError(FileprocError):
     code, title = "bad_settings", "The settings are not valid"
 
 
+class SchemaError(FileprocError):
+    """Redis holds data of a version that this fileproc does not know; it must not be touched."""
+
+    code, title = "unknown_schema", "The data is of another version"
+
+
 class EngineError(FileprocError):
     """An embedded engine (Valkey, rclone) or the sandbox cannot be started."""
 

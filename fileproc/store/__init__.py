@@ -18,6 +18,7 @@ from fileproc.store.idempotency import Idempotency, Replay, Reservation
 from fileproc.store.jobs import JobFilter, JobPage, Jobs, NewJob
 from fileproc.store.keys import Keys
 from fileproc.store.queue import POP_BLOCK_S, Lease, Queue, Settlement, Verdict
+from fileproc.store.schema import ensure_schema
 from fileproc.store.upkeep import Upkeep
 
 __all__ = [
@@ -61,6 +62,10 @@ class Store:
     async def health(self) -> StoreHealth:
         """Whether Redis is there and durable; never raises."""
         return await self.status.check()
+
+    async def ensure_schema(self) -> None:
+        """Once at start: raises SchemaError where the data is of a version we do not know."""
+        await ensure_schema(self.pipeline, self.names)
 
     async def queue_stats(self) -> dict[str, dict[str, int]]:
         """How many jobs stand where, per lane."""

@@ -22,6 +22,7 @@
 | idem:<owner>:<hash>     | string  | pending <random> / done <fingerprint> <id>     | 30 s/24 h |
 | key:<id>, keys          | hash    | api keys, hashes only; id -> created (ms)      | -         |
 | events                  | stream  | one entry per script call: lines of events     | trimmed   |
+| schema                  | string  | version of all this                            | -         |
 | lock:<name>             | string  | holder                                         | its life  |
 
 Fields of job:<id>: st state, own owner, ln lane, v version, tok fencing token, at attempt, ma max

@@ -15,7 +15,7 @@ import uvloop
 from aiojobs import Scheduler
 
 from fileproc import __version__
-from fileproc.errors import EngineError, StorageUnavailableError
+from fileproc.errors import EngineError, SchemaError, StorageUnavailableError
 from fileproc.ids import new_id
 from fileproc.resources import Resources, open_resources
 from fileproc.settings import Settings, slots
@@ -132,6 +132,7 @@ class Worker:
             about=lambda: self._about,
         )
         await asyncio.to_thread(heartbeat.register, lambda: self.stopping)
+        await self.resources.store.ensure_schema()
         heartbeat.start()
         try:
             yield
@@ -204,6 +205,6 @@ def run_worker(settings: Settings, *, burst: bool = False) -> int:
     BUILD.info({"version": __version__})
     try:
         return uvloop.run(_live(settings, burst=burst))
-    except EngineError as exc:
+    except (EngineError, SchemaError) as exc:
         log.error("the worker cannot start", reason=exc.detail)  # noqa: TRY400 - said in full
         return 1

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fileproc.dev.engines import Valkey
-from fileproc.errors import BadRequestError, StoreUnavailableError
+from fileproc.errors import BadRequestError, SchemaError, StoreUnavailableError
 from fileproc.jobs import Job, JobState
 from fileproc.store import JobFilter, Lease, Role, Settlement, Store, open_store
 from support.jobs import make_job, make_result
@@ -93,6 +93,14 @@ async def test_killed_redis_keeps_every_accepted_job(with_mortal: Settings, mort
         await eventually(lambda: _get(store, acknowledged[0]))
         states = [await store.jobs.get("acme", job_id) for job_id in acknowledged]
         assert {job.state for job in states} == {JobState.QUEUED}
+
+
+async def test_data_of_a_newer_version_is_not_touched(store: Store) -> None:
+    await store.ensure_schema()
+    await store.ensure_schema()
+    await store.pipeline.command("SET", store.names.schema, 99)
+    with pytest.raises(SchemaError, match="99"):
+        await store.ensure_schema()
 
 
 async def test_cancelled_calls_never_cross_replies(store: Store) -> None:

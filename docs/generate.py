@@ -1,0 +1,95 @@
+"""Writes what the pages take from the code: `python docs/generate.py [settings] [architecture]`."""  # noqa: INP001 - a script
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from fileproc.jobs import FINAL, MOVES, JobState, Transition
+from fileproc.settings import GIB, MIB, Settings, variables
+
+DOCS = Path(__file__).parent
+
+_SETTINGS = """\
+# Settings
+
+Every setting is an environment variable. `NAME_FILE=/path` takes the value of `NAME` from a file,
+such as a mounted secret. A `.env` file in the working directory is read too; the environment wins
+over `NAME_FILE`, and that over `.env`. What is wrong is said at start, all of it at once;
+`python -m fileproc config` prints what is in effect, with secrets masked. Sizes are bytes, times
+seconds.
+
+This page is written by `make pages` from `fileproc/settings.py`.
+
+| Variable | Default | What it does |
+| --- | --- | --- |
+"""
+
+
+def settings_page() -> str:
+    """A table of all settings, in the order of the module."""
+    rows = []
+    for name, field in Settings.model_fields.items():
+        first, *others = variables(name)
+        also = f" Also {', '.join(f'`{other}`' for other in others)}." if others else ""
+        about = (field.description or "").replace("|", "\\|")
+        rows.append(f"| `{first}` | {_default(first, field.default)} | {about}{also} |\n")
+    return _SETTINGS + "".join(rows)
+
+
+def _default(variable: str, value: Any) -> str:
+    if value is None:
+        return "unset"
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    if isinstance(value, bool):
+        return "`1`" if value else "`0`"
+    if variable.endswith("_BYTES"):
+        unit, size = ("GiB", GIB) if value >= GIB else ("MiB", MIB)
+        return f"`{value}` ({value // size} {unit})"
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+
+
+_DIAGRAM = re.compile(r"(<!-- state diagram: .*? -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def architecture_page() -> str:
+    """The page as it is, with the diagram of states drawn anew."""
+    page = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    return _DIAGRAM.sub(lambda found: f"{found[1]}\n{state_diagram()}\n{found[2]}", page)
+
+
+def state_diagram() -> str:
+    """`MOVES` as a Mermaid diagram; moves between the same two states share an arrow."""
+    arrows: dict[tuple[str, str], list[str]] = {}
+    for move, transition in MOVES.items():
+        for source, target in _pairs(transition):
+            arrows.setdefault((source, target), []).append(str(move))
+    arrows.update({(str(state), "[*]"): [] for state in JobState if state in FINAL})
+    lines = [
+        f"    {source} --> {target}" + (f": {', '.join(moves)}" if moves else "")
+        for (source, target), moves in arrows.items()
+    ]
+    return "\n".join(["```mermaid", "stateDiagram-v2", *lines, "```"])
+
+
+def _pairs(transition: Transition) -> list[tuple[str, str]]:
+    sources = [str(state) for state in JobState if state in transition.sources] or ["[*]"]
+    targets = [str(state) for state in JobState if state in transition.targets]
+    return [(source, target) for source in sources for target in targets]
+
+
+PAGES = {"architecture": architecture_page, "settings": settings_page}
+
+
+def main() -> None:
+    for name in sys.argv[1:] or PAGES:
+        (DOCS / f"{name}.md").write_text(PAGES[name](), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -138,6 +138,13 @@ class Settings(BaseSettings):
     retention_s: Positive = Field(86_400, description="Job and files go so long after its end.")
     url_ttl_s: Positive = Field(900, le=604_800, description="Life of a presigned URL.")
 
+    journal_keep_s: Positive = Field(
+        30 * 86_400, description="The journal forgets a job so long after its end."
+    )
+    rebuild_empty: bool = Field(
+        False, description="A worker that finds Redis empty builds it again from the journal."
+    )
+
     lanes: str = Field("default,heavy", description="Lanes a worker serves.")
     concurrency: str | None = Field(
         None, description="Slots per lane: N, or default=4,heavy=1. Unset: cores, and 1 if heavy."

@@ -55,6 +55,10 @@ RECOVERED = Counter("fileproc_jobs_recovered_total", "Jobs taken from silent wor
 ADOPTED = Counter("fileproc_jobs_adopted_total", "Jobs popped by a worker that never claimed them")
 PURGED = Counter("fileproc_jobs_purged_total", "Jobs deleted at the end of their retention")
 SWEPT = Counter("fileproc_objects_swept_total", "Objects collected", ("kind",))
+JOURNAL_SHIPPED = Counter("fileproc_journal_entries_total", "Event entries stored in the journal")
+JOURNAL_LAG = Gauge(
+    "fileproc_journal_lag_seconds", "Age of the oldest event that is not in object storage"
+)
 
 # --- both --------------------------------------------------------------------------------------
 QUEUE_JOBS = Gauge("fileproc_queue_jobs", "Jobs in the queue", ("lane", "place"))

@@ -16,9 +16,10 @@ from fileproc.store.health import Health, StoreHealth
 from fileproc.store.heartbeat import Heartbeat, Pulse
 from fileproc.store.idempotency import Idempotency, Replay, Reservation
 from fileproc.store.jobs import JobFilter, JobPage, Jobs, NewJob
+from fileproc.store.journal import Journal, Memory, Span, needed, pack, stream_id, unpack
 from fileproc.store.keys import Keys
 from fileproc.store.queue import POP_BLOCK_S, Lease, Queue, Settlement, Verdict
-from fileproc.store.schema import ensure_schema
+from fileproc.store.schema import check_schema, ensure_schema
 from fileproc.store.upkeep import Upkeep
 
 __all__ = [
@@ -27,8 +28,10 @@ __all__ = [
     "Heartbeat",
     "JobFilter",
     "JobPage",
+    "Journal",
     "KeyInfo",
     "Lease",
+    "Memory",
     "NewJob",
     "NewKey",
     "Pulse",
@@ -36,11 +39,16 @@ __all__ = [
     "Reservation",
     "Role",
     "Settlement",
+    "Span",
     "Store",
     "StoreHealth",
     "Verdict",
     "Watch",
+    "needed",
     "open_store",
+    "pack",
+    "stream_id",
+    "unpack",
 ]
 
 
@@ -55,6 +63,7 @@ class Store:
     queue: Queue
     upkeep: Upkeep
     feed: EventFeed
+    journal: Journal
     status: Health
     pipeline: Pipeline
     names: Keys
@@ -63,8 +72,12 @@ class Store:
         """Whether Redis is there and durable; never raises."""
         return await self.status.check()
 
-    async def ensure_schema(self) -> None:
+    async def check_schema(self) -> None:
         """Once at start: raises SchemaError where the data is of a version we do not know."""
+        await check_schema(self.pipeline, self.names)
+
+    async def ensure_schema(self) -> None:
+        """Mark the store as in use; raises as `check_schema`."""
         await ensure_schema(self.pipeline, self.names)
 
     async def queue_stats(self) -> dict[str, dict[str, int]]:
@@ -106,6 +119,7 @@ async def open_store(settings: Settings, *, worker: str | None = None) -> AsyncI
             ),
             upkeep=Upkeep(pipeline, names),
             feed=EventFeed(tailing, names),
+            journal=Journal(pipeline, names),
             status=Health(pipeline, names),
             pipeline=pipeline,
             names=names,

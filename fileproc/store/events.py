@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -83,9 +82,10 @@ class EventFeed:
         try:
             yield
         finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            # Again until it obeys: redis-py can lose a cancel that meets it while connecting.
+            while not task.done():
+                task.cancel()
+                await asyncio.wait({task}, timeout=0.1)
 
     @contextmanager
     def watch(self, job_id: str) -> Iterator[Watch]:
@@ -122,14 +122,14 @@ class EventFeed:
         reply: Any = await self._client.xread({self._keys.events: last}, BATCH, BLOCK_MS)
         entries = reply.values() if isinstance(reply, dict) else [item[1] for item in reply or ()]
         for group in entries:
-            for stream_id, fields in _flat(group):
+            for stream_id, fields in flat(group):
                 last = stream_id
                 for event in parse(stream_id, fields["l"]):
                     self._wake(event.job_id)
         return last
 
 
-def _flat(group: Any) -> list[tuple[str, dict[str, str]]]:
+def flat(group: Any) -> list[tuple[str, dict[str, str]]]:
     """RESP3 wraps the entries of a stream once more than RESP2."""
     if group and isinstance(group[0], list) and group[0] and isinstance(group[0][0], list | tuple):
         group = group[0]

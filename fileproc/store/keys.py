@@ -23,6 +23,7 @@
 | key:<id>, keys          | hash    | api keys, hashes only; id -> created (ms)      | -         |
 | events                  | stream  | one entry per script call: lines of events     | trimmed   |
 | schema                  | string  | version of all this                            | -         |
+| shipped                 | string  | last entry of events safe in object storage    | -         |
 | lock:<name>             | string  | holder                                         | its life  |
 
 Fields of job:<id>: st state, own owner, ln lane, v version, tok fencing token, at attempt, ma max
@@ -47,6 +48,7 @@ class Keys:
         self.trash = f"{prefix}trash"
         self.events = f"{prefix}events"
         self.api_keys = f"{prefix}keys"
+        self.shipped = f"{prefix}shipped"
         self.schema = f"{prefix}schema"
         self.progress_channel = f"{prefix}progress"
 

@@ -83,12 +83,16 @@ class Upkeep:
         """Put an object key or prefix into the trash."""
         await self._pipeline.command("ZADD", self._keys.trash, 0, what)
 
-    async def trim_events(self, window_s: float, most: int) -> None:
-        """Drop events older than the window, and the oldest beyond `most` entries."""
+    async def trim_events(self, window_s: float) -> None:
+        """Drop events that are safe in object storage and older than the window."""
+        shipped = await self._pipeline.command("GET", self._keys.shipped)
+        if not shipped:
+            return
         now = await self._pipeline.command("TIME")
         floor = int(now[0]) * 1000 - int(window_s * 1000)
-        await self._pipeline.command("XTRIM", self._keys.events, "MINID", "~", floor)
-        await self._pipeline.command("XTRIM", self._keys.events, "MAXLEN", "~", most)
+        if int(shipped.partition("-")[0]) > floor:
+            shipped = f"{floor}-0"
+        await self._pipeline.command("XTRIM", self._keys.events, "MINID", "~", shipped)
 
     async def live_prefix(self, job_id: str) -> tuple[str | None, str | None, str | None]:
         """(state, token, prefix of the published outputs) of a job; for the sweep of orphans."""

@@ -15,7 +15,12 @@ import uvloop
 from aiojobs import Scheduler
 
 from fileproc import __version__
-from fileproc.errors import EngineError, SchemaError, StorageUnavailableError
+from fileproc.errors import (
+    EngineError,
+    SchemaError,
+    StorageUnavailableError,
+    StoreUnavailableError,
+)
 from fileproc.ids import new_id
 from fileproc.resources import Resources, open_resources
 from fileproc.settings import Settings, slots
@@ -26,11 +31,13 @@ from fileproc.worker.health import serving
 from fileproc.worker.held import Held
 from fileproc.worker.janitor import Janitor
 from fileproc.worker.lanes import Lane
+from fileproc.worker.rebuild import found_empty
 from fileproc.worker.sandbox import Sandbox
 from fileproc.worker.scratch import Scratch, open_scratch
+from fileproc.worker.shipper import Shipper
 
 HAND_BACK_S = 10.0
-BUCKET_RETRY_S = 1.0
+RETRY_S = 1.0
 
 log = get_logger(__name__)
 
@@ -82,7 +89,7 @@ class Worker:
             lanes = [asyncio.create_task(lane.run(burst=burst)) for lane in self._lanes]
             chores = [
                 asyncio.create_task(Janitor(self.resources, self.id).run()),
-                asyncio.create_task(self._ensure_bucket()),
+                asyncio.create_task(Shipper(self.resources, self.id).run()),
             ]
             try:
                 await asyncio.gather(*lanes)
@@ -93,14 +100,22 @@ class Worker:
                 await asyncio.gather(*lanes, *chores, return_exceptions=True)
                 await self._drain(0)
 
-    async def _ensure_bucket(self) -> None:
-        """Once, however long the storage is away."""
-        while True:
+    async def _look_at_the_store(self) -> None:
+        """Before the first job: is it ours, is it new, or has it lost everything?
+
+        Raises:
+            SchemaError: it is of a version that we do not know.
+        """
+        while not self.stopping:
             try:
-                return await self.resources.objects.ensure_bucket()
-            except StorageUnavailableError as exc:
-                log.warning("the bucket is not there yet", reason=exc.detail)
-                await asyncio.sleep(BUCKET_RETRY_S)
+                await self.resources.objects.ensure_bucket()
+                await self.resources.store.check_schema()
+                await found_empty(self.resources)
+            except (StorageUnavailableError, StoreUnavailableError) as exc:
+                log.warning("waiting for the engines", reason=exc.detail)
+                await asyncio.sleep(RETRY_S)
+            else:
+                return
 
     async def _drain(self, grace_s: float) -> None:
         """Let running jobs end; after the grace their executors are cancelled and hand back."""
@@ -132,7 +147,7 @@ class Worker:
             about=lambda: self._about,
         )
         await asyncio.to_thread(heartbeat.register, lambda: self.stopping)
-        await self.resources.store.ensure_schema()
+        await self._look_at_the_store()
         heartbeat.start()
         try:
             yield

@@ -61,8 +61,7 @@ class Janitor:
         ADOPTED.inc(await self._upkeep.adopt())
         PURGED.inc(await self._upkeep.purge())
         await self.collect()
-        settings = self._settings
-        await self._upkeep.trim_events(settings.events_window_s, settings.max_event_backlog // 2)
+        await self._upkeep.trim_events(self._settings.events_window_s)
         await self._measure()
         if time.monotonic() >= self._next_sweep:
             self._next_sweep = time.monotonic() + SWEEP_S
@@ -86,6 +85,9 @@ class Janitor:
 
         Nothing younger than `age` is touched: its record may be about to be written.
         """
+        if await self._store.journal.empty():
+            log.error("no sweep: redis has lost its data; run `python -m fileproc rebuild`")
+            return 0
         before = datetime.now(UTC) - age
         swept = 0
         for root in ("attempts/", "files/"):

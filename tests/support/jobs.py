@@ -5,9 +5,21 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from fileproc.errors import ErrorClass
 from fileproc.ids import new_id
-from fileproc.jobs import FileInfo, JobDocument, JobResult, OutputInfo, Provenance, Usage
+from fileproc.jobs import FileInfo, JobDocument, JobResult, OutputInfo, Problem, Provenance, Usage
 from fileproc.store import Lease, NewJob
+
+PROBLEM = Problem(
+    type="/docs#error-x",
+    title="x",
+    status=500,
+    detail="It broke.",
+    code="x",
+    error_class=ErrorClass.TRANSIENT,
+    retryable=True,
+    attempt=1,
+)
 
 
 def make_job(owner: str = "acme", **others: Any) -> NewJob:

@@ -225,7 +225,7 @@ async def test_job_that_was_taken_away_is_stopped_and_publishes_nothing(
     job_id = await submit(resources, "debug.sleep", seconds=600)
     async with working(settings, concurrency="default=1,heavy=1") as worker:
         await in_state(resources, job_id, JobState.RUNNING)
-        (token,) = worker._held.tokens().values()
+        (token,) = (await eventually(worker._held.tokens)).values()
         taken = Settlement(job_id, token, Move.CANCEL)  # as if another had ended it
         await resources.store.queue.settle(taken)
         await eventually(lambda: not worker._held.tokens())

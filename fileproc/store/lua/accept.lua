@@ -34,11 +34,14 @@ for i = 19, #ARGV, 2 do
   end
 end
 
-local files = {}
+local files, brought = {}, {}
 for i = 19, #ARGV, 2 do
   files[#files + 1] = ARGV[i]
   local file = P .. 'file:' .. ARGV[i]
-  if ARGV[i + 1] ~= '' then call('HSET', file, 'own', owner, 'meta', ARGV[i + 1]) end
+  if ARGV[i + 1] ~= '' then
+    call('HSET', file, 'own', owner, 'meta', ARGV[i + 1])
+    brought[#brought + 1] = '"' .. ARGV[i] .. '":' .. ARGV[i + 1]
+  end
   call('HINCRBY', file, 'n', 1)
 end
 
@@ -62,6 +65,12 @@ elseif state == 'queued' then
 end
 if deadline > 0 then index('deadlines', id, deadline) end
 if idem then call('SET', idem, 'done ' .. ARGV[7] .. ' ' .. id, 'EX', ARGV[9]) end
-event(id, 'submit', owner, 1, ARGV[5])
+-- Everything that is needed to build the record again stands in the event.
+event(id, 'submit', owner, 1, table.concat({
+  '{"ln":"', lane, '","ma":', ARGV[12], ',"rt":', ARGV[13], ',"sc":', job.sc, ',"due":', due,
+  ',"deadline":', deadline, ',"fi":"', table.concat(files, ' '),
+  '","files":{', table.concat(brought, ','),
+  '},"idem":"', idem and (ARGV[6] .. ' ' .. ARGV[7]) or '', '","doc":', ARGV[5], '}',
+}))
 commit()
 return {'ok', id}

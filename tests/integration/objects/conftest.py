@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -80,13 +80,11 @@ class Cable:
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            for end in (writer, back):
+                end.transport.abort()  # a close would wait until everything is read
             for pump in pumps:
                 pump.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)
-            for end in (writer, back):
-                end.transport.abort()  # a close would wait until everything is read
-                with suppress(OSError):
-                    await end.wait_closed()
 
     async def _pump(
         self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, cut: bool
@@ -116,6 +114,7 @@ class Cable:
             for task in relays:
                 task.cancel()
             await asyncio.gather(*relays, return_exceptions=True)
+            await asyncio.sleep(0)  # aborted sockets are closed a turn later
 
 
 @pytest.fixture

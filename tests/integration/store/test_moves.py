@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fileproc.errors import (
-    ErrorClass,
     GoneError,
     IdempotencyInFlightError,
     IdempotencyMismatchError,
@@ -16,24 +15,13 @@ from fileproc.errors import (
     WrongStateError,
 )
 from fileproc.ids import new_id
-from fileproc.jobs import FINAL, MOVES, JobState, Move, Problem
+from fileproc.jobs import FINAL, MOVES, JobState, Move
 from fileproc.store import Lease, NewJob, Replay, Reservation, Settlement, Store, Verdict
 from fileproc.store.scripts import moves_table
-from support.jobs import make_file, make_job, make_result
+from support.jobs import PROBLEM, make_file, make_job, make_result
 
 if TYPE_CHECKING:
     from support.books import Books
-
-PROBLEM = Problem(
-    type="/docs#error-x",
-    title="x",
-    status=500,
-    detail="It broke.",
-    code="x",
-    error_class=ErrorClass.TRANSIENT,
-    retryable=True,
-    attempt=1,
-)
 
 
 async def take(store: Store, free: int = 10, lane: str = "default") -> list[Lease]:

@@ -1,0 +1,33 @@
+"""Object storage: the one port that the roles use, and its S3 adapter.
+
+Four kinds of calls leave this package: objects go in (`put_stream`, `put_file`), come out
+(`get_file`, `stream`, `presign_get`), go away (`delete`, `delete_prefix`, `abort_uploads`), and are
+listed. What a file is called, its type and its owner stand in Redis: here are bytes under keys of
+our own making. Only what every S3 server does alike is used: no conditional writes, no tags, no
+lifecycle rules, no presigned POST, contiguous part numbers.
+"""
+
+from fileproc.objects.keys import (
+    attempt_prefix,
+    file_key,
+    job_prefix,
+    journal_key,
+    journal_root,
+)
+from fileproc.objects.names import content_disposition
+from fileproc.objects.port import ObjectInfo, ObjectStore, Stored
+from fileproc.objects.s3 import S3ObjectStore, open_object_store
+
+__all__ = [
+    "ObjectInfo",
+    "ObjectStore",
+    "S3ObjectStore",
+    "Stored",
+    "attempt_prefix",
+    "content_disposition",
+    "file_key",
+    "job_prefix",
+    "journal_key",
+    "journal_root",
+    "open_object_store",
+]

@@ -1,0 +1,96 @@
+"""The port: what the roles need of an object storage, and no more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, AsyncIterator, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What arrived: `size` in bytes, `sha256` in lower-case hex."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """An object as listed; `modified` is the storage's clock, in UTC."""
+
+    key: str
+    size: int
+    modified: datetime
+
+
+class ObjectStore(Protocol):
+    """Objects under keys of our own (see `keys.py`); an object is whole or not there.
+
+    Every method raises StorageUnavailableError when the storage cannot be reached or refuses,
+    and ValueError for a key or prefix that is not ours.
+    """
+
+    async def put_stream(
+        self, key: str, chunks: AsyncIterable[bytes], *, content_type: str
+    ) -> Stored:
+        """Store what `chunks` yields, in flat memory: 8 MiB filling and three times that flying.
+
+        What `chunks` raises comes out unchanged. After any error, and after a cancel, neither the
+        object nor a part of it is left (unless the storage is gone: then `abort_uploads` and the
+        sweep of orphans find it). A cancel takes effect after that, within a few seconds.
+
+        Raises:
+            InsufficientStorageError: there is no room.
+            TooLargeError: more than 10,000 parts, 78 GiB.
+        """
+
+    async def put_file(self, key: str, path: Path, *, content_type: str) -> Stored:
+        """Store a file. Raises as `put_stream`, and JobError if `path` is not a regular file."""
+
+    async def get_file(self, key: str, path: Path, *, size: int, sha256: str) -> None:
+        """Fetch an object to `path`, which is there afterwards only if it is what it should be.
+
+        Raises:
+            ObjectMissingError: there is no such object.
+            JobError: twice it was not what was stored (`input_changed`, permanent).
+            OutOfResources: the disk of `path` is full (`scratch_full`).
+        """
+
+    def stream(self, key: str, *, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """The bytes from `start` up to, not including, `end` (None: the object's end).
+
+        Raises (at the first step):
+            ObjectMissingError: there is no such object.
+        """
+
+    async def presign_get(
+        self, key: str, *, name: str, content_type: str, ttl_s: int, inline: bool = False
+    ) -> str:
+        """A URL at the public endpoint that answers GET for `ttl_s` seconds, without any other key.
+
+        It fixes the type and the name the client sees. `inline` is heeded for types that cannot
+        run scripts. Pure computation, about 0.2 ms.
+        """
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Delete at most 1,000 objects; what is not there is fine."""
+
+    async def delete_prefix(self, prefix: str) -> int:
+        """Delete everything below; returns how many there were."""
+
+    def list(self, prefix: str, *, start_after: str = "") -> AsyncIterator[ObjectInfo]:
+        """All objects below, in the order of their keys, `start_after` excluded."""
+
+    async def abort_uploads(self, *, older_than_s: float) -> int:
+        """Abort multipart uploads begun longer ago; returns how many."""
+
+    async def check(self) -> None:
+        """Return within 3 s if the bucket answers; else raise StorageUnavailableError."""
+
+    async def ensure_bucket(self) -> None:
+        """Make the bucket unless it is there."""

@@ -1,0 +1,275 @@
+"""The journal: every event in batches in object storage, and from it the store built again.
+
+A batch is gzip over lines of JSON, `[stream id, lines of events]`. A snapshot is the same with one
+line a job, folded; it stands for every batch whose first entry is not after its last. Batches are
+named by their first entry, so that one that is stored twice is the same object.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from fileproc.jobs import FINAL, MOVES, JobState, Move
+from fileproc.store.connection import Pipeline
+from fileproc.store.events import Event, flat, parse
+from fileproc.store.idempotency import LIFE_S
+from fileproc.store.keys import Keys
+
+AT_ONCE = 2_000
+_NAME = re.compile(r"(\d+)-(\d+)(?:_(\d+)-(\d+))?")
+
+StreamId = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Span:
+    """The entries that a journal object stands for; `last` is None where it is a batch."""
+
+    first: StreamId
+    last: StreamId | None = None
+
+    @classmethod
+    def of(cls, name: str) -> Span | None:
+        """From the object's name, None if it is not one of ours."""
+        found = _NAME.fullmatch(name)
+        if found is None:
+            return None
+        first = int(found[1]), int(found[2])
+        return cls(first, (int(found[3]), int(found[4])) if found[3] else None)
+
+    @property
+    def name(self) -> str:
+        first = f"{self.first[0]}-{self.first[1]}"
+        return f"{first}_{self.last[0]}-{self.last[1]}" if self.last else first
+
+
+def needed(spans: Iterable[Span]) -> list[Span]:
+    """What must be read, oldest first: nothing that a snapshot stands for.
+
+    A snapshot forgets deleted jobs; a batch of before that survived a crash of the compaction would
+    bring them back.
+    """
+    ordered = sorted(spans, key=lambda span: span.first)
+    snapshots = [span for span in ordered if span.last]
+    newest = max(snapshots, key=lambda span: span.last or (0, 0), default=None)
+    if newest is None or newest.last is None:
+        return ordered
+    return [newest, *(span for span in ordered if not span.last and span.first > newest.last)]
+
+
+def stream_id(text: str) -> StreamId:
+    ms, _, seq = text.partition("-")
+    return int(ms), int(seq)
+
+
+def pack(entries: Iterable[tuple[str, str]]) -> bytes:
+    """Entries of the stream as a journal object."""
+    lines = "\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries)
+    return gzip.compress(lines.encode(), compresslevel=1, mtime=0)
+
+
+def unpack(body: bytes) -> Iterator[Event]:
+    """The events of a journal object."""
+    for line in gzip.decompress(body).decode().split("\n"):
+        if line:
+            entry_id, lines = json.loads(line)
+            yield from parse(entry_id, lines)
+
+
+@dataclass(slots=True)
+class Remembered:
+    """A job as its events leave it. Times in ms since 1970."""
+
+    id: str
+    owner: str
+    version: int
+    state: str
+    lane: str
+    document: str
+    max_attempts: int
+    retention_ms: int
+    score: int
+    created: int
+    attempt: int = 0
+    token: int = 0
+    started: int | None = None
+    finished: int | None = None
+    result: str = ""
+    problem: str = ""
+    prefix: str = ""
+    idempotency: str = ""
+    files: dict[str, str] = field(
+        default_factory=dict
+    )  # id -> record; '' if another job brought it
+
+    @property
+    def over(self) -> bool:
+        return self.state in FINAL
+
+    @property
+    def expires(self) -> int | None:
+        return self.finished + self.retention_ms if self.finished else None
+
+
+class Memory:
+    """Folds events, oldest first, into what the store was."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, Remembered] = {}
+        self.keys: dict[str, dict[str, str]] = {}
+        self.files: dict[str, str] = {}  # id -> record, also of those whose job is gone
+        self.last: StreamId = (0, 0)
+
+    def fold(self, event: Event) -> None:
+        """Take one event in; one that is known already changes nothing."""
+        entry = stream_id(event.id.rpartition(".")[0])
+        self.last = max(self.last, entry)
+        if event.move.startswith("key_"):
+            self._fold_key(event, entry[0])
+        elif event.move == "snapshot":
+            folded = self.jobs[event.job_id] = Remembered(**json.loads(event.data))
+            self.files.update(folded.files)
+        elif event.move == Move.SUBMIT:
+            if event.job_id not in self.jobs:
+                self.jobs[event.job_id] = self._submitted(event, entry[0])
+        elif event.move == "delete":
+            self.jobs.pop(event.job_id, None)
+        elif (job := self.jobs.get(event.job_id)) and event.version > job.version:
+            _advance(job, event, entry[0])
+
+    def _submitted(self, event: Event, now: int) -> Remembered:
+        told = json.loads(event.data)
+        self.files.update({file_id: _compact(told["files"][file_id]) for file_id in told["files"]})
+        return Remembered(
+            id=event.job_id,
+            owner=event.owner,
+            version=event.version,
+            state=JobState.QUEUED,
+            lane=told["ln"],
+            document=_compact(told["doc"]),
+            max_attempts=told["ma"],
+            retention_ms=told["rt"],
+            score=told["sc"],
+            created=now,
+            idempotency=told["idem"],
+            files={file_id: self.files[file_id] for file_id in told["fi"].split()},
+        )
+
+    def _fold_key(self, event: Event, now: int) -> None:
+        if event.move == "key_created":
+            self.keys[event.job_id] = {"created": str(now), **json.loads(event.data)}
+        elif event.job_id in self.keys:
+            self.keys[event.job_id].setdefault("revoked", str(now))
+
+    def forget_ended_before(self, moment: int) -> int:
+        """Drop jobs that ended before this (ms); returns how many."""
+        old = [job.id for job in self.jobs.values() if job.finished and job.finished < moment]
+        for job_id in old:
+            del self.jobs[job_id]
+        return len(old)
+
+    def snapshot(self) -> Iterator[tuple[str, str]]:
+        """Entries for `pack`: one line a job, and every key."""
+        entry = f"{self.last[0]}-{self.last[1]}"
+        for key_id, fields in self.keys.items():
+            created = f"{fields.get('created', '0')}-0"
+            data = json.dumps({k: v for k, v in fields.items() if k != "created"})
+            yield created, f"{key_id} key_created {fields.get('own', '-')} 0 {data}"
+        for job in self.jobs.values():
+            data = json.dumps(asdict(job), ensure_ascii=False)
+            yield entry, f"{job.id} snapshot {job.owner} {job.version} {data}"
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _advance(job: Remembered, event: Event, now: int) -> None:
+    job.version = event.version
+    if event.move not in MOVES:
+        return  # a wish to cancel: what comes of it is an event of its own
+    (job.state, *others) = sorted(MOVES[Move(event.move)].targets)
+    assert not others  # noqa: S101 - only submit has several, and it is not folded here
+    match event.move:
+        case Move.CLAIM:
+            claimed = json.loads(event.data)
+            job.attempt, job.token, job.started = claimed["attempt"], claimed["token"], now
+        case Move.RELEASE:
+            job.attempt -= 1
+        case Move.RETRY:
+            job.problem = event.data
+        case Move.UPLOADED:
+            job.document = event.data
+        case Move.COMPLETE:
+            job.result, job.problem = event.data, ""
+            job.prefix = json.loads(event.data)["prefix"]
+        case Move.FAIL:
+            job.problem = event.data
+    if job.over:
+        job.finished = now
+
+
+class Journal:
+    """The store's side: what is to be shipped, and writing back."""
+
+    def __init__(self, pipeline: Pipeline, keys: Keys) -> None:
+        self._pipeline = pipeline
+        self._keys = keys
+
+    async def unshipped(self) -> list[tuple[str, str]]:
+        """The oldest entries that are not yet in object storage, at most 2,000."""
+        shipped = await self._pipeline.command("GET", self._keys.shipped)
+        start = f"({shipped}" if shipped else "-"
+        reply = await self._pipeline.command(
+            "XRANGE", self._keys.events, start, "+", "COUNT", AT_ONCE
+        )
+        return [(entry, fields["l"]) for entry, fields in flat(reply)]
+
+    async def shipped(self, last: str) -> None:
+        """Everything up to this entry is stored."""
+        await self._pipeline.script("shipped", last)
+
+    async def lag_s(self) -> float:
+        """Age of the oldest event that is not in object storage; 0 if all are."""
+        oldest = await self.unshipped_since()
+        if oldest is None:
+            return 0.0
+        now = await self._pipeline.command("TIME")
+        return max(0.0, int(now[0]) + int(now[1]) / 1e6 - oldest[0] / 1000)
+
+    async def unshipped_since(self) -> StreamId | None:
+        shipped = await self._pipeline.command("GET", self._keys.shipped)
+        start = f"({shipped}" if shipped else "-"
+        reply = await self._pipeline.command("XRANGE", self._keys.events, start, "+", "COUNT", 1)
+        entries = flat(reply)
+        return stream_id(entries[0][0]) if entries else None
+
+    async def empty(self) -> bool:
+        """Whether this store has never been used, or has lost everything."""
+        return not await self._pipeline.command("EXISTS", self._keys.schema)
+
+    async def restore_job(self, job: Remembered) -> bool:
+        """Write one job back; False if it is there."""
+        over = job.over
+        arguments: list[Any] = [
+            *(job.id, job.owner, job.lane, job.state if over else JobState.QUEUED),
+            *(job.version, job.token, job.attempt, job.max_attempts),
+            *(job.created, job.started or "", (job.finished or "") if over else ""),
+            *(job.retention_ms, job.score, job.document, job.result, job.problem, job.prefix),
+            *(job.expires or "", job.idempotency, LIFE_S),
+        ]
+        for file_id, record in job.files.items():
+            arguments += [file_id, record]
+        return bool(await self._pipeline.script("restore", *arguments))
+
+    async def restore_key(self, key_id: str, fields: dict[str, str]) -> None:
+        """Write an api key back, unless it is there."""
+        created = int(fields["created"])
+        if await self._pipeline.command("ZADD", self._keys.api_keys, "NX", created, key_id):
+            flattened = [part for pair in fields.items() for part in pair]
+            await self._pipeline.command("HSET", self._keys.api_key(key_id), *flattened)

@@ -1,0 +1,43 @@
+-- Writes a job back that the journal knows and Redis lost. Unfinished jobs become queued.
+-- Writes  job:<id>, jobs:<owner>[:<state>], dead:<owner>, file:<id>, idem, wait/ring/ready, final
+-- ARGV 1 id, 2 owner, 3 lane, 4 state (queued or final), 5 version, 6 token, 7 attempt,
+--      8 max attempts, 9 created, 10 started, 11 finished (ms or ''), 12 retention (ms), 13 score,
+--      14 document, 15 result, 16 problem (JSON or ''), 17 prefix or '', 18 expires at (ms) or '',
+--      19 '<hash> <fingerprint>' or '', 20 idempotency life (s), then for each file: id, record
+-- Returns 1 written, 0 the job is there.
+-- Version and token jump ahead of all that may have been handed out after the journal's last entry,
+-- so that a zombie of before settles nothing and an ETag of before matches nothing.
+local JUMP = 1000000
+local id, owner, state = ARGV[1], ARGV[2], ARGV[4]
+local key = P .. 'job:' .. id
+if call('EXISTS', key) == 1 then return 0 end
+call('HSET', key, 'st', state, 'own', owner, 'ln', ARGV[3], 'v', tonumber(ARGV[5]) + JUMP,
+  'tok', tonumber(ARGV[6]) + JUMP, 'at', ARGV[7], 'ma', ARGV[8], 'ca', ARGV[9], 'rt', ARGV[12],
+  'doc', ARGV[14])
+for field, place in pairs({sa = 10, fa = 11, res = 15, err = 16, pre = 17, ex = 18}) do
+  if ARGV[place] ~= '' then call('HSET', key, field, ARGV[place]) end
+end
+local files = {}
+for i = 21, #ARGV, 2 do
+  local file = P .. 'file:' .. ARGV[i]
+  if ARGV[i + 1] ~= '' then call('HSET', file, 'own', owner, 'meta', ARGV[i + 1]) end
+  call('HINCRBY', file, 'n', 1)
+  files[#files + 1] = ARGV[i]
+end
+if #files > 0 then call('HSET', key, 'fi', table.concat(files, ' ')) end
+index('jobs:' .. owner, id, ARGV[9])
+index('jobs:' .. owner .. ':' .. state, id, ARGV[9])
+if state == 'queued' then
+  call('HSET', key, 'sc', ARGV[13])
+  enter({id = id, own = owner, ln = ARGV[3], sc = ARGV[13]})
+else
+  index('final', id, ARGV[18])
+  if state == 'failed' then index('dead:' .. owner, id, ARGV[11]) end
+end
+if ARGV[19] ~= '' then
+  local hash, fingerprint = string.match(ARGV[19], '^(%S+) (%S+)$')
+  call('SET', P .. 'idem:' .. owner .. ':' .. hash, 'done ' .. fingerprint .. ' ' .. id,
+    'NX', 'EX', ARGV[20])
+end
+commit()
+return 1

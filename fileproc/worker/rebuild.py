@@ -1,0 +1,84 @@
+"""Builds a lost store again from the journal."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+
+from fileproc.resources import Resources
+from fileproc.store import Memory, needed
+from fileproc.telemetry import get_logger
+from fileproc.worker.shipper import read_into, read_spans
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """What a rebuild did, or would do.
+
+    Attributes:
+        queued: unfinished jobs that wait again.
+        finished: jobs that are over, with their results.
+        present: jobs that were there already and were left alone.
+        lapsed: jobs whose retention is over.
+        keys: api keys.
+        up_to: the moment of the last event in the journal; what came later is not restored.
+    """
+
+    queued: int
+    finished: int
+    present: int
+    lapsed: int
+    keys: int
+    objects: int
+    up_to: datetime | None
+
+
+async def rebuild(resources: Resources, *, dry_run: bool = False) -> Rebuilt:
+    """Read the journal and write back what the store does not have.
+
+    Raises:
+        StoreUnavailableError, StorageUnavailableError: run it again, what is there is left alone.
+    """
+    memory = Memory()
+    spans = needed(await read_spans(resources.objects))
+    for span in spans:
+        await read_into(resources.objects, span, memory)
+    now = int(time.time() * 1000)
+    counts = {"queued": 0, "finished": 0, "present": 0, "lapsed": 0}
+    # Oldest first: a file is brought by the first job that uses it.
+    for job in sorted(memory.jobs.values(), key=lambda job: (job.created, job.id)):
+        if job.expires is not None and job.expires <= now:
+            counts["lapsed"] += 1
+        elif not dry_run and not await resources.store.journal.restore_job(job):
+            counts["present"] += 1
+        else:
+            counts["finished" if job.over else "queued"] += 1
+    if not dry_run:
+        for key_id, fields in memory.keys.items():
+            await resources.store.journal.restore_key(key_id, fields)
+        await resources.store.ensure_schema()
+    up_to = datetime.fromtimestamp(memory.last[0] / 1000, UTC) if spans else None
+    return Rebuilt(keys=len(memory.keys), objects=len(spans), up_to=up_to, **counts)
+
+
+async def found_empty(resources: Resources) -> None:
+    """At a worker's start: mark a new store as in use; a lost one is rebuilt, or named as such.
+
+    A lost store is left without its mark until somebody runs the rebuild: without it, no sweep
+    deletes the objects of jobs that Redis has forgotten.
+    """
+    if not await resources.store.journal.empty():
+        return
+    if not await read_spans(resources.objects):
+        await resources.store.ensure_schema()
+    elif resources.settings.rebuild_empty:
+        done = await rebuild(resources)
+        log.warning("redis was empty and is built again from the journal", **asdict(done))
+    else:
+        log.error(
+            "redis is empty, but the journal knows jobs: run `python -m fileproc rebuild`",
+            setting="FILEPROC_REBUILD_EMPTY=1 does so at start",
+        )

@@ -1,0 +1,111 @@
+"""The shipper: events go to object storage in batches, about a second behind, and are compacted.
+
+Any worker has one, under a lock; two at once store the same object twice and move the mark once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+from fileproc.errors import FileprocError
+from fileproc.objects import ObjectStore, journal_key, journal_root
+from fileproc.resources import Resources
+from fileproc.store import Journal, Memory, Span, needed, pack, stream_id, unpack
+from fileproc.telemetry import JOURNAL_LAG, JOURNAL_SHIPPED, get_logger
+
+ROUND_S = 0.5
+LOCK_S = 5.0
+COMPACT_S = 600.0
+COMPACT_OBJECTS = 200
+SETTLED_S = 60.0  # batches younger than this are left to the next compaction
+
+log = get_logger(__name__)
+
+
+class Shipper:
+    def __init__(self, resources: Resources, holder: str) -> None:
+        self._journal: Journal = resources.store.journal
+        self._upkeep = resources.store.upkeep
+        self._objects = resources.objects
+        self._keep_s = resources.settings.journal_keep_s
+        self._holder = holder
+        self._next_compaction = time.monotonic() + COMPACT_S
+
+    async def run(self) -> None:
+        """Ship for ever; an engine that is away only makes the lag grow."""
+        while True:
+            try:
+                if await self._upkeep.lock("shipper", self._holder, LOCK_S):
+                    while await self.ship():
+                        pass
+                    if time.monotonic() >= self._next_compaction:
+                        self._next_compaction = time.monotonic() + COMPACT_S
+                        await self.compact()
+                JOURNAL_LAG.set(await self._journal.lag_s())
+            except FileprocError as exc:
+                log.warning("shipper: a round was cut short", reason=exc.detail)
+            except Exception:
+                log.exception("shipper: a round failed")
+            await asyncio.sleep(ROUND_S)
+
+    async def ship(self) -> int:
+        """Store one batch; returns how many entries. The mark moves after the object is there."""
+        entries = await self._journal.unshipped()
+        if not entries:
+            return 0
+        first, last = entries[0][0], entries[-1][0]
+        await self._put(Span(stream_id(first)), await asyncio.to_thread(pack, entries))
+        await self._journal.shipped(last)
+        JOURNAL_SHIPPED.inc(len(entries))
+        return len(entries)
+
+    async def compact(self, *, least: int = COMPACT_OBJECTS) -> int:
+        """Fold old batches into one snapshot, without deleted jobs and those long over.
+
+        Returns how many objects it stands for. The snapshot is there before the batches go; what is
+        read after a crash between the two leaves them out.
+        """
+        settled = (time.time() - SETTLED_S) * 1000
+        spans = await read_spans(self._objects)
+        kept = needed(spans)
+        old = [span for span in kept[:-1] if span.last or span.first[0] < settled]
+        if len(old) < least:
+            return 0
+        memory = Memory()
+        for span in old:
+            await read_into(self._objects, span, memory)
+        memory.forget_ended_before(int((time.time() - self._keep_s) * 1000))
+        snapshot = Span(old[0].first, memory.last)
+        await self._put(snapshot, await asyncio.to_thread(pack, memory.snapshot()))
+        gone = [span for span in spans if span != snapshot and _within(span, snapshot)]
+        for start in range(0, len(gone), 500):
+            await self._objects.delete([journal_key(s.name) for s in gone[start : start + 500]])
+        log.info("compacted the journal", objects=len(gone), jobs=len(memory.jobs))
+        return len(gone)
+
+    async def _put(self, span: Span, body: bytes) -> None:
+        async def chunks() -> AsyncIterator[bytes]:
+            yield body
+
+        await self._objects.put_stream(
+            journal_key(span.name), chunks(), content_type="application/gzip"
+        )
+
+
+def _within(span: Span, snapshot: Span) -> bool:
+    return snapshot.last is not None and (span.last or span.first) <= snapshot.last
+
+
+async def read_spans(objects: ObjectStore) -> list[Span]:
+    """Every journal object there is."""
+    names = [entry.key.removeprefix(journal_root()) async for entry in objects.list(journal_root())]
+    return [span for span in map(Span.of, names) if span is not None]
+
+
+async def read_into(objects: ObjectStore, span: Span, memory: Memory) -> None:
+    """Fold one journal object."""
+    body = b"".join([chunk async for chunk in objects.stream(journal_key(span.name))])
+    for event in await asyncio.to_thread(lambda: list(unpack(body))):
+        memory.fold(event)

@@ -1,0 +1,322 @@
+"""The journal, and the store built again from it after Redis has lost everything."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fileproc.errors import GoneError, NotFoundError
+from fileproc.jobs import JobDocument, JobState
+from fileproc.store import Lease, Replay, Reservation, Role, Settlement, Store, Verdict
+from fileproc.worker.janitor import Janitor
+from fileproc.worker.rebuild import found_empty, rebuild
+from fileproc.worker.shipper import Shipper, read_spans
+from support.books import Books
+from support.jobs import PROBLEM, make_file, make_job, make_result
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fileproc.dev.engines import Valkey
+    from fileproc.resources import Resources
+    from fileproc.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def books(valkey: Valkey, settings: Settings) -> Iterator[Books]:
+    ledger = Books(valkey.url, settings.redis_prefix)
+    yield ledger
+    assert ledger.complaints() == []
+    ledger.redis.close()
+
+
+@pytest.fixture
+async def shipper(resources: Resources) -> Shipper:
+    await resources.store.ensure_schema()
+    return Shipper(resources, "test")
+
+
+def wipe(books: Books) -> None:
+    """All keys of this test's deployment, as a lost volume would take them."""
+    keys = list(books.redis.scan_iter(match=books._glob("*"), count=1000))
+    books.redis.delete(*keys)
+
+
+async def take(store: Store, free: int = 1) -> list[Lease]:
+    return await store.queue.claim("default", 0, free, store.queue.next_call())
+
+
+async def mixed_jobs(store: Store) -> dict[str, str]:
+    """One job in each state; name -> id."""
+    ids: dict[str, str] = {}
+
+    async def leased(name: str, **others: Any) -> Lease:
+        ids[name] = await store.jobs.accept(make_job(**others))
+        (lease,) = await take(store)
+        return lease
+
+    done = await leased("succeeded", new_files=[make_file()])
+    await store.queue.settle(Settlement.complete(done, make_result(done)))
+    await store.queue.settle(Settlement.fail(await leased("failed"), PROBLEM))
+    await store.queue.settle(Settlement.retry(await leased("delayed"), PROBLEM, 3600))
+    await store.queue.settle(Settlement.release(await leased("handed back")))
+    await take(store)  # and it runs again
+    await leased("running", document=JobDocument(operation="file.probe", labels={"a": "ü\n\u2028"}))
+    gone = await leased("deleted")
+    await store.queue.settle(Settlement.fail(gone, PROBLEM))
+    await store.jobs.delete("acme", ids["deleted"])
+    ids["queued"] = await store.jobs.accept(make_job())
+    ids["canceled"] = await store.jobs.accept(make_job())
+    await store.jobs.cancel("acme", ids["canceled"])
+    return ids
+
+
+UNFINISHED = ("delayed", "handed back", "running", "queued")
+
+
+async def test_everything_comes_back_after_a_wipe(
+    resources: Resources, shipper: Shipper, books: Books
+) -> None:
+    store = resources.store
+    ids = await mixed_jobs(store)
+    before = {
+        name: await store.jobs.get("acme", job_id)
+        for name, job_id in ids.items()
+        if name != "deleted"
+    }
+    assert await shipper.ship() > 0
+    wipe(books)
+    report = await rebuild(resources)
+    assert (report.queued, report.finished, report.present) == (4, 3, 0)
+    assert report.up_to is not None
+    for name, was in before.items():
+        job = await store.jobs.get("acme", ids[name])
+        assert job.state == (JobState.QUEUED if name in UNFINISHED else was.state)
+        assert (job.document, job.created_at) == (was.document, was.created_at)
+        assert job.attempt == was.attempt
+        assert job.version > was.version
+        if job.state.final:
+            assert (job.result, job.error) == (was.result, was.error)
+            assert (job.finished_at, job.expires_at) == (was.finished_at, was.expires_at)
+    with pytest.raises((GoneError, NotFoundError)):
+        await store.jobs.get("acme", ids["deleted"])
+    info = before["succeeded"].document.inputs
+    assert info == []
+    assert len(await take(store, 10)) == 4
+
+
+async def test_zombie_of_before_the_wipe_settles_nothing(
+    resources: Resources, shipper: Shipper, books: Books
+) -> None:
+    store = resources.store
+    await store.jobs.accept(make_job())
+    (zombie,) = await take(store)
+    await shipper.ship()
+    wipe(books)
+    await rebuild(resources)
+    (heir,) = await take(store)
+    late = Settlement.complete(zombie, make_result(zombie))
+    assert await store.queue.settle(late) is Verdict.STALE
+    done = Settlement.complete(heir, make_result(heir))
+    assert await store.queue.settle(done) is Verdict.DONE
+
+
+async def test_rebuild_twice_changes_nothing(
+    resources: Resources, shipper: Shipper, books: Books
+) -> None:
+    await mixed_jobs(resources.store)
+    await shipper.ship()
+    wipe(books)
+    await rebuild(resources)
+    before = books.jobs()
+    again = await rebuild(resources)
+    assert (again.queued, again.finished, again.present) == (0, 0, 7)
+    assert books.jobs() == before
+
+
+async def test_dry_run_says_what_it_would_do_and_does_nothing(
+    resources: Resources, shipper: Shipper, books: Books
+) -> None:
+    await mixed_jobs(resources.store)
+    await shipper.ship()
+    wipe(books)
+    report = await rebuild(resources, dry_run=True)
+    assert (report.queued, report.finished) == (4, 3)
+    assert books.jobs() == {}
+    assert await resources.store.journal.empty()
+
+
+async def test_keys_files_and_idempotency_come_back(
+    resources: Resources, shipper: Shipper, books: Books
+) -> None:
+    store = resources.store
+    key = await store.keys.create("acme", Role.USER, label="ci")
+    dead = await store.keys.create("acme", Role.USER)
+    await store.keys.revoke(dead.info.id)
+    held = await store.idempotency.reserve("acme", "k")
+    assert isinstance(held, Reservation)
+    info = make_file()
+    first = make_job(new_files=[info], reservation=held, fingerprint="f")
+    await store.jobs.accept(first)
+    second = make_job(reused_files=[info.file_id])
+    await store.jobs.accept(second)
+    await store.jobs.delete("acme", first.id)  # the file's record came with this one
+    await shipper.ship()
+    wipe(books)
+    await rebuild(resources)
+    assert await store.keys.authenticate(key.token) == key.info
+    assert await store.keys.authenticate(dead.token) is None
+    assert await store.files.get("acme", info.file_id) == info
+    await store.jobs.delete("acme", second.id)
+    with pytest.raises(NotFoundError):
+        await store.files.get("acme", info.file_id)
+
+
+async def test_idempotency_key_of_a_living_job_still_names_it(
+    resources: Resources, shipper: Shipper, books: Books
+) -> None:
+    store = resources.store
+    held = await store.idempotency.reserve("acme", "k")
+    assert isinstance(held, Reservation)
+    new = make_job(reservation=held, fingerprint="f")
+    await store.jobs.accept(new)
+    await shipper.ship()
+    wipe(books)
+    await rebuild(resources)
+    assert await store.idempotency.reserve("acme", "k") == Replay("f", new.id)
+
+
+async def test_compaction_keeps_what_is_needed_and_nothing_else(
+    resources: Resources, shipper: Shipper, books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fileproc.worker.shipper.SETTLED_S", -60.0)
+    store = resources.store
+    key = await store.keys.create("acme", Role.ADMIN)
+    ids = await mixed_jobs(store)
+    await shipper.ship()
+    await store.jobs.accept(late := make_job())
+    await shipper.ship()
+    await store.jobs.delete("acme", ids["canceled"])
+    await shipper.ship()
+    await store.jobs.accept(last := make_job())
+    await shipper.ship()
+    assert len(await read_spans(resources.objects)) == 4
+    assert await shipper.compact(least=2) == 3
+    spans = await read_spans(resources.objects)
+    assert sum(span.last is not None for span in spans) == 1
+    assert len(spans) == 2
+    wipe(books)
+    report = await rebuild(resources)
+    assert (report.queued, report.finished, report.keys) == (6, 2, 1)
+    assert await store.keys.authenticate(key.token) == key.info
+    for job in (late, last):
+        assert (await store.jobs.get("acme", job.id)).state is JobState.QUEUED
+
+
+async def test_batch_that_survived_its_compaction_brings_nothing_back(
+    resources: Resources, shipper: Shipper, books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fileproc.worker.shipper.SETTLED_S", -60.0)
+    store = resources.store
+    new = make_job()
+    await store.jobs.accept(new)
+    await shipper.ship()
+    await store.jobs.delete("acme", new.id)
+    await shipper.ship()
+    await store.jobs.accept(make_job())
+    await shipper.ship()
+
+    async def crash(_: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(shipper._objects, "delete", crash)
+    with pytest.raises(RuntimeError):
+        await shipper.compact(least=2)
+    monkeypatch.undo()
+    assert len(await read_spans(resources.objects)) == 4
+    wipe(books)
+    assert (await rebuild(resources)).queued == 1
+
+
+async def test_ended_job_is_forgotten_by_the_journal_in_the_end(
+    resources: Resources, shipper: Shipper, books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fileproc.worker.shipper.SETTLED_S", -60.0)
+    shipper._keep_s = -60
+    ids = await mixed_jobs(resources.store)
+    await shipper.ship()
+    await resources.store.jobs.accept(make_job())
+    await shipper.ship()
+    await shipper.compact(least=1)
+    wipe(books)
+    assert (await rebuild(resources)).finished == 0
+    with pytest.raises(NotFoundError):
+        await resources.store.jobs.get("acme", ids["succeeded"])
+
+
+async def test_what_is_shipped_and_old_is_trimmed_and_nothing_else(
+    resources: Resources, shipper: Shipper
+) -> None:
+    store = resources.store
+    for _ in range(150):  # trimming is by whole nodes of the stream, 100 entries each
+        await store.jobs.accept(make_job())
+    await store.upkeep.trim_events(0)
+    assert (await store.queue_stats())["all"]["events"] == 150
+    await shipper.ship()
+    await store.upkeep.trim_events(3600)
+    assert (await store.queue_stats())["all"]["events"] == 150
+    await store.upkeep.trim_events(-1)
+    assert (await store.queue_stats())["all"]["events"] < 150
+    assert await store.journal.lag_s() == 0
+
+
+async def test_two_shippers_at_once_ship_everything_once(
+    resources: Resources, shipper: Shipper, books: Books
+) -> None:
+    for _ in range(20):
+        await resources.store.jobs.accept(make_job())
+    await asyncio.gather(shipper.ship(), Shipper(resources, "other").ship())
+    assert await shipper.ship() == 0
+    wipe(books)
+    assert (await rebuild(resources)).queued == 20
+
+
+async def test_lost_store_is_not_swept_until_it_is_rebuilt(
+    resources: Resources, shipper: Shipper, books: Books
+) -> None:
+    store = resources.store
+    await store.jobs.accept(make_job())
+    await shipper.ship()
+
+    async def chunk() -> Any:
+        yield b"result"
+
+    await resources.objects.put_stream(
+        "attempts/job_0/1-00000000/0", chunk(), content_type="text/plain"
+    )
+    wipe(books)
+    await found_empty(resources)  # as a worker that starts now
+    assert await store.journal.empty()
+    assert await Janitor(resources, "test").sweep(timedelta(seconds=-60)) == 0
+    await rebuild(resources)
+    assert not await store.journal.empty()
+
+
+async def test_empty_store_is_rebuilt_at_start_where_the_setting_allows(
+    resources: Resources, shipper: Shipper, books: Books
+) -> None:
+    new = make_job()
+    await resources.store.jobs.accept(new)
+    await shipper.ship()
+    wipe(books)
+    allowed = resources.settings.model_copy(update={"rebuild_empty": True})
+    await found_empty(type(resources)(allowed, resources.store, resources.objects))
+    assert (await resources.store.jobs.get("acme", new.id)).state is JobState.QUEUED
+
+
+async def test_new_store_is_marked_as_in_use(resources: Resources) -> None:
+    await found_empty(resources)
+    assert not await resources.store.journal.empty()

@@ -107,6 +107,10 @@ class GoneError(FileprocError):
     code, status, title = "gone", 410, "It was here, and is deleted or expired"
 
 
+class CorruptRecordError(FileprocError):
+    code, status, title = "corrupt_record", 500, "The record is broken"
+
+
 class NotFinishedError(FileprocError):
     code, status, title = "not_finished", 409, "The job is not finished"
 

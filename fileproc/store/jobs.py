@@ -12,6 +12,7 @@ from typing import Any
 from fileproc.errors import (
     BacklogError,
     BadRequestError,
+    CorruptRecordError,
     GoneError,
     IdempotencyInFlightError,
     IdempotencyMismatchError,
@@ -230,8 +231,8 @@ class Jobs:
     async def _shown(self, owner: str, job_id: str, wanted: JobFilter) -> Job | None:
         try:
             job = await self.get(owner, job_id)
-        except (NotFoundError, GoneError):
-            return None  # purged between the index and the record
+        except (NotFoundError, GoneError, CorruptRecordError):
+            return None  # purged between the index and the record, or not to be read
         return job if wanted.shows(job) else None
 
     async def cancel(self, owner: str, job_id: str) -> Job:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -11,14 +12,17 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from fileproc.errors import StoreUnavailableError
+from fileproc.errors import ErrorClass, StoreUnavailableError
 from fileproc.jobs import JobDocument, JobResult, Move, Problem
 from fileproc.store.connection import Pipeline, unavailable
 from fileproc.store.keys import Keys
+from fileproc.telemetry import get_logger
 
 POP_BLOCK_S = 1
 MOST_SETTLED = 250
 SETTLES_IN_FLIGHT = 2
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,36 @@ class Settlement:
         return cls(lease.job_id, lease.token, Move.RELEASE, prefix=prefix)
 
 
+def _lease(lane: str, fields: Sequence[Any]) -> Lease:
+    job_id, token, attempt, most, owner, accepted, document = fields
+    return Lease(
+        job_id=job_id,
+        token=str(token),
+        attempt=int(attempt),
+        max_attempts=int(most),
+        owner=owner,
+        lane=lane,
+        accepted_ms=int(accepted),
+        document=JobDocument.model_validate_json(document),
+    )
+
+
+def _quarantine(job_id: str, token: Any, attempt: Any) -> Settlement:
+    """The end of a job whose record is broken: it fails, and the queue goes on."""
+    problem = Problem(
+        type="/docs#error-corrupt_record",
+        title="The job's record is broken",
+        status=500,
+        detail="The record of the job in the store cannot be read.",
+        code="corrupt_record",
+        error_class=ErrorClass.PERMANENT,
+        retryable=False,
+        attempt=int(attempt),
+    )
+    data = problem.model_dump_json(by_alias=True)
+    return Settlement(job_id, str(token), Move.FAIL, data=data)
+
+
 class Queue:
     """One worker's side of the queue.
 
@@ -133,19 +167,11 @@ class Queue:
         )
         leases = []
         for i in range(0, len(reply), 7):
-            job_id, token, attempt, most, owner, accepted, document = reply[i : i + 7]
-            leases.append(
-                Lease(
-                    job_id=job_id,
-                    token=str(token),
-                    attempt=int(attempt),
-                    max_attempts=int(most),
-                    owner=owner,
-                    lane=lane,
-                    accepted_ms=int(accepted),
-                    document=JobDocument.model_validate_json(document),
-                )
-            )
+            try:
+                leases.append(_lease(lane, reply[i : i + 7]))
+            except (ValueError, TypeError) as exc:
+                log.error("a job's record cannot be read", job=reply[i], error=str(exc)[:300])  # noqa: TRY400
+                await self.settle(_quarantine(*reply[i : i + 3]))
         return leases
 
     async def settle(self, settlement: Settlement) -> Verdict:

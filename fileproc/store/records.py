@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from fileproc.errors import GoneError, NotFoundError
+from fileproc.errors import CorruptRecordError, GoneError, NotFoundError
 from fileproc.jobs import Job, JobDocument, JobResult, JobState, Problem, Progress
+from fileproc.telemetry import get_logger
+
+log = get_logger(__name__)
 
 
 def when(milliseconds: str | None) -> datetime | None:
@@ -20,14 +23,21 @@ def job_from(job_id: str, owner: str | None, fields: Mapping[str, str]) -> Job:
     Raises:
         NotFoundError: no such job, or another owner's: both look the same.
         GoneError: it is deleted, or is about to be.
+        CorruptRecordError: somebody has broken the record; the log says how.
     """
     if not fields or (owner is not None and fields.get("own") != owner):
         raise NotFoundError(f"There is no job {job_id}.")
-    if fields["st"] == "deleted" or "del" in fields:
+    if fields.get("st") == "deleted" or "del" in fields:
         raise GoneError(f"The job {job_id} is deleted or expired.")
+    try:
+        return _job(job_id, fields)
+    except (ValueError, KeyError) as exc:
+        log.error("a job's record cannot be read", job=job_id, error=repr(exc)[:300])  # noqa: TRY400
+        raise CorruptRecordError(f"The record of the job {job_id} cannot be read.") from exc
+
+
+def _job(job_id: str, fields: Mapping[str, str]) -> Job:
     result = JobResult.model_validate_json(fields["res"]) if "res" in fields else None
-    created = when(fields["ca"])
-    assert created is not None  # noqa: S101 - accept always writes it; narrows the type
     return Job.model_construct(
         id=job_id,
         owner=fields["own"],
@@ -38,7 +48,7 @@ def job_from(job_id: str, owner: str | None, fields: Mapping[str, str]) -> Job:
         attempt=int(fields["at"]),
         max_attempts=int(fields["ma"]),
         cancel_requested="cq" in fields,
-        created_at=created,
+        created_at=datetime.fromtimestamp(int(fields["ca"]) / 1000, UTC),
         started_at=when(fields.get("sa")),
         finished_at=when(fields.get("fa")),
         expires_at=when(fields.get("ex")),

@@ -10,15 +10,15 @@ if ARGV[5] ~= '' then call('HSET', P .. 'worker:' .. ARGV[1], 'about', ARGV[5]) 
 call('EXPIRE', P .. 'worker:' .. ARGV[1], 3600)
 for i = 6, #ARGV, 3 do
   local id, progress = ARGV[i], ARGV[i + 2]
-  local r = call('HMGET', P .. 'job:' .. id, 'st', 'tok', 'cq')
-  if r[1] == 'running' and r[2] == ARGV[i + 1] then
+  local job = load(id)
+  if job and job.st == 'running' and job.tok == ARGV[i + 1] then
     index('leases', id, now + tonumber(ARGV[3]))
     if progress ~= '' then  -- not a move: neither in the events nor in the journal
       call('HSET', P .. 'job:' .. id, 'pg', progress)
       local version = call('HINCRBY', P .. 'job:' .. id, 'v', 1)
       call('PUBLISH', P .. 'progress', id .. ' ' .. version .. ' ' .. progress)
     end
-    out[#out + 1] = r[3] == '1' and 2 or 1
+    out[#out + 1] = job.cq and 2 or 1
   else
     out[#out + 1] = 0
   end

@@ -33,14 +33,17 @@ local function event(id, name, owner, version, data)
 end
 
 -- The job as a table, or nil. A deleted job is `st = deleted`.
+-- A record that somebody has broken (another type, fields gone) counts as none: it is dropped where
+-- it stands in the way, and must not stop the script for all the others.
 local function load(id)
-  local r = call('HMGET', P .. 'job:' .. id,
+  local r = redis.pcall('HMGET', P .. 'job:' .. id,
     'st', 'own', 'ln', 'v', 'tok', 'at', 'ma', 'cq', 'del', 'ca', 'sc', 'rt')
-  if not r[1] then return nil end
+  if r.err or not (r[1] and r[2]) then return nil end
+  if r[1] ~= 'deleted' and not (r[3] and r[5] and r[10]) then return nil end
   return {
     id = id, key = P .. 'job:' .. id, st = r[1], own = r[2], ln = r[3], v = tonumber(r[4]) or 0,
     tok = r[5], at = tonumber(r[6]) or 0, ma = tonumber(r[7]) or 1, cq = r[8] == '1',
-    del = r[9] == '1', ca = tonumber(r[10]), sc = tonumber(r[11]) or 0, rt = tonumber(r[12]) or 0,
+    del = r[9] == '1', ca = tonumber(r[10]) or 0, sc = tonumber(r[11]) or 0, rt = tonumber(r[12]) or 0,
   }
 end
 

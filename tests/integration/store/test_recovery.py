@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from fileproc.jobs import JobState
 from fileproc.store import Heartbeat, Lease, Pulse, Settlement, Store, Verdict, open_store
 from support.jobs import make_job, make_result
 from support.waiting import eventually
 
 if TYPE_CHECKING:
-    import pytest
-
     from fileproc.settings import Settings
     from support.books import Books
 
@@ -208,3 +208,33 @@ async def test_many_calls_of_one_tick_share_pipelines(
     await asyncio.gather(*(store.jobs.accept(make_job()) for _ in range(100)))
     assert sum(sent) == 100
     assert len(sent) <= 3
+
+
+@pytest.mark.parametrize("broken", ["document", "no fields", "another type", "gone"])
+async def test_broken_record_stops_nobody_else(store: Store, books: Books, broken: str) -> None:
+    ids = [await store.jobs.accept(make_job()) for _ in range(5)]
+    key = store.names.job(ids[2])
+    match broken:
+        case "document":
+            books.redis.hset(key, "doc", "{")
+        case "no fields":
+            books.redis.hdel(key, "own", "ca", "ln")
+        case "another type":
+            books.redis.delete(key)
+            books.redis.set(key, "x")
+        case "gone":
+            books.redis.delete(key)
+    assert await store.queue.wait("default")
+    taken = {lease.job_id for lease in await take(store, 10)}
+    assert taken == set(ids) - {ids[2]}
+    await store.upkeep.tick()
+    await store.upkeep.recover()
+    if broken == "document":
+        job = books.redis.hgetall(key)
+        assert job["st"] == "failed"
+        assert "corrupt_record" in job["err"]
+    else:  # what is left of it is out of the way; the accounts of its owner are not to be trusted
+        books.redis.delete(key)
+        for name in ("jobs:acme", "jobs:acme:queued", "jobs:acme:running"):
+            books.redis.zrem(books.key(name), ids[2])
+        books.redis.hincrby(books.key("flow:default:acme"), "adm", -1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
 import os
 import signal
@@ -32,7 +31,7 @@ from fileproc.worker.held import Held
 from fileproc.worker.janitor import Janitor
 from fileproc.worker.lanes import Lane
 from fileproc.worker.rebuild import found_empty
-from fileproc.worker.sandbox import Sandbox
+from fileproc.worker.sandbox import Sandbox, hide_process
 from fileproc.worker.scratch import Scratch, open_scratch
 from fileproc.worker.shipper import Shipper
 
@@ -73,8 +72,14 @@ class Worker:
 
     def sandbox_report(self) -> dict[str, Any]:
         """What the sandbox's self-test found, for /readyz."""
-        report = dataclasses.asdict(self._sandbox.report)
-        return {"ok": True, "complete": self._sandbox.report.complete, **report}
+        report = self._sandbox.report
+        return {
+            "ok": not report.broken,
+            "complete": report.complete,
+            "layers": dict(report.layers),
+            "missing": report.missing,
+            "advice": report.advice,
+        }
 
     def stop(self) -> None:
         """Begin to drain: no new jobs, running ones get the grace, then they are handed back."""
@@ -132,7 +137,7 @@ class Worker:
             {
                 "version": __version__,
                 "slots": self._slots,
-                "sandbox": {"complete": self._sandbox.report.complete},
+                "sandbox": self.sandbox_report(),
             }
         )
         heartbeat = Heartbeat(
@@ -218,6 +223,7 @@ class _Signals:
 def run_worker(settings: Settings, *, burst: bool = False) -> int:
     """Run a worker until it is told to stop; returns the exit code."""
     BUILD.info({"version": __version__})
+    hide_process()
     try:
         return uvloop.run(_live(settings, burst=burst))
     except (EngineError, SchemaError) as exc:

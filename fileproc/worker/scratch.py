@@ -14,6 +14,7 @@ from pathlib import Path
 from fileproc.errors import EngineError
 from fileproc.store import Lease
 from fileproc.telemetry import get_logger
+from fileproc.worker.sandbox import remove_scratch
 
 log = get_logger(__name__)
 
@@ -41,7 +42,7 @@ class Scratch:
             yield folder
         finally:
             # In a thread: an operation may have written thousands of files.
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            await asyncio.to_thread(remove_scratch, folder)
 
 
 @contextmanager
@@ -67,7 +68,7 @@ def open_scratch(base: Path | None, worker: str, floor_bytes: int) -> Iterator[S
         try:
             yield Scratch(folder, floor_bytes)
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_scratch(folder)
 
 
 def _sweep(base: Path) -> None:
@@ -76,7 +77,7 @@ def _sweep(base: Path) -> None:
         try:
             with (folder / ".lock").open("r+") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
+                remove_scratch(folder)
                 log.info("swept the scratch folder of a dead worker", folder=folder.name)
         except OSError:
             continue  # alive, or being made or swept by another worker right now

@@ -1,0 +1,158 @@
+"""seccomp: which system calls the process may make. Source: seccomp(2), linux/filter.h.
+
+The program is a decision tree over the number of the call: eight steps for any of them, rather
+than two hundred, and as much less for the kernel, which runs it for every number once when it is
+installed. Denied calls fail with EPERM; what is newer than our lists, and `clone3`, with ENOSYS,
+so that the C library falls back; a foreign architecture's calls end the process.
+
+Denied calls, allowed the rest: engines change, and an allow-list breaks them at the user's.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import platform
+import struct
+import sys
+from dataclasses import dataclass
+
+from fileproc.worker.zygote import libc, syscalls
+
+_PR_SET_SECCOMP = 22
+_MODE_FILTER = 2
+_AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+_X32_BIT = 0x40000000
+
+_LOAD, _JUMP, _IF_EQUAL, _IF_AT_LEAST, _AND, _RETURN = 0x20, 0x05, 0x15, 0x35, 0x54, 0x06
+_ALLOW, _KILL = 0x7FFF0000, 0x80000000
+_REFUSE = 0x00050000 | errno.EPERM
+_UNKNOWN = 0x00050000 | errno.ENOSYS
+_NR, _ARCH, _ARGS = 0, 4, 16  # offsets in struct seccomp_data
+_LONGEST_BRANCH = 255
+
+# clone() may make a thread, and nothing else: no process, no namespace, nothing traced.
+_THREAD = 0x00010000 | 0x00000100 | 0x00000800  # CLONE_THREAD, CLONE_VM, CLONE_SIGHAND
+_NOT_A_THREAD = 0x7E020000 | 0x00002000 | 0x00004000 | 0x00008000 | 0x00001000
+_PRCTL_ALLOWED = (2, 3, 15, 16, 21, 39, 0x53564D41)  # gets, the thread's name, names of memory
+_FCNTL_ALLOWED = (*range(8), 36, 37, 38, 1030, 1032, 1034)  # no owner, no signal, no lease
+_IOCTL_ALLOWED = (0x5401, 0x802C542A, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # is it a terminal
+
+_OWN_PID = 0x7E57ED1D  # stands for the child's pid until there is one
+
+Instruction = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A program without its pid; made once, in the zygote."""
+
+    template: bytes
+
+    def for_process(self, pid: int) -> bytes:
+        """The program as the kernel takes it, for the process with this pid."""
+        return self.template.replace(struct.pack("=I", _OWN_PID), struct.pack("=I", pid))
+
+
+def build(machine: str | None = None) -> Filter:
+    """The filter of a child that may start threads, and no other process.
+
+    Raises:
+        KeyError: there are no numbers for this architecture.
+    """
+    machine = machine or platform.machine()
+    program = [
+        (_LOAD, 0, 0, _ARCH),
+        (_IF_EQUAL, 1, 0, _AUDIT_ARCH[machine]),
+        (_RETURN, 0, 0, _KILL),
+        (_LOAD, 0, 0, _NR),
+        *_tree(_leaves(machine)),
+    ]
+    return Filter(b"".join(struct.pack("=HBBI", *instruction) for instruction in program))
+
+
+def install(program: bytes) -> None:
+    """Put the filter on this process, for good.
+
+    Raises:
+        OSError: the kernel does not take it.
+    """
+    buffer = ctypes.create_string_buffer(program, len(program))
+    header = struct.pack("@HP", len(program) // 8, ctypes.addressof(buffer))
+    libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, header)
+
+
+def _leaves(machine: str) -> list[tuple[int, list[Instruction]]]:
+    """(first number, what to do from there up to the next) in ascending order."""
+    actions: dict[int, list[Instruction]] = {
+        number: [(_RETURN, 0, 0, _REFUSE)] for number in syscalls.DENIED[machine].values()
+    }
+    numbers = syscalls.JUDGED[machine]
+    actions.update({numbers[name]: judge for name, judge in _judgements().items()})
+    allowed = [(_RETURN, 0, 0, _ALLOW)]
+    leaves: list[tuple[int, list[Instruction]]] = []
+    for number in range(syscalls.NEWEST + 1):
+        action = actions.get(number, allowed)
+        if not leaves or leaves[-1][1] != action:
+            leaves.append((number, action))
+    leaves.append((syscalls.NEWEST + 1, [(_RETURN, 0, 0, _UNKNOWN)]))
+    if machine == "x86_64":
+        leaves.append((_X32_BIT, [(_RETURN, 0, 0, _KILL)]))
+    return leaves
+
+
+def _tree(leaves: list[tuple[int, list[Instruction]]]) -> list[Instruction]:
+    if len(leaves) == 1:
+        return leaves[0][1]
+    middle = len(leaves) // 2
+    below, above = _tree(leaves[:middle]), _tree(leaves[middle:])
+    start = leaves[middle][0]
+    if len(below) <= _LONGEST_BRANCH:
+        return [(_IF_AT_LEAST, len(below), 0, start), *below, *above]
+    return [(_IF_AT_LEAST, 0, 1, start), (_JUMP, 0, 0, len(below)), *below, *above]
+
+
+def _judgements() -> dict[str, list[Instruction]]:
+    """What decides about the calls that are allowed for some arguments."""
+    return {
+        "clone": [
+            _argument(0),
+            (_AND, 0, 0, _THREAD | _NOT_A_THREAD),
+            *_if_one_of(_THREAD),
+        ],
+        # Its flags lie in memory, where a filter cannot read them.
+        "clone3": [(_RETURN, 0, 0, _UNKNOWN)],
+        "kill": [_argument(0), *_if_one_of(_OWN_PID)],
+        "tgkill": [_argument(0), *_if_one_of(_OWN_PID)],
+        # Reading one's own limits: as root, setting them would raise them.
+        "prlimit64": [
+            _argument(0),
+            *_unless(0),
+            _argument(2),
+            *_unless(0),
+            _argument(2, high=True),
+            *_if_one_of(0),
+        ],
+        "prctl": [_argument(0), *_if_one_of(*_PRCTL_ALLOWED)],
+        "fcntl": [_argument(1), *_if_one_of(*_FCNTL_ALLOWED)],
+        "ioctl": [_argument(1), *_if_one_of(*_IOCTL_ALLOWED)],
+        "sched_setaffinity": [_argument(0), *_if_one_of(0)],
+    }
+
+
+def _argument(index: int, *, high: bool = False) -> Instruction:
+    """Load 32 bits of an argument; ints are the low ones, whatever stands in the high ones."""
+    big = sys.byteorder == "big"
+    return (_LOAD, 0, 0, _ARGS + 8 * index + (4 if high != big else 0))
+
+
+def _if_one_of(*values: int) -> list[Instruction]:
+    """Allow if what was loaded is one of these, else refuse."""
+    count = len(values)
+    tests = [(_IF_EQUAL, count - place, 0, value) for place, value in enumerate(values)]
+    return [*tests, (_RETURN, 0, 0, _REFUSE), (_RETURN, 0, 0, _ALLOW)]
+
+
+def _unless(value: int) -> list[Instruction]:
+    """Refuse, unless what was loaded is this."""
+    return [(_IF_EQUAL, 1, 0, value), (_RETURN, 0, 0, _REFUSE)]

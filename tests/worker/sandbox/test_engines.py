@@ -1,0 +1,110 @@
+"""Real operations, with their engines, at work inside every layer that this kernel has."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pypdfium2
+import pytest
+import pytest_asyncio
+from PIL import Image
+
+from fileproc.operations import Input, Limits
+from fileproc.settings import Settings
+from fileproc.worker.sandbox import Assignment, Ending, Sandbox
+
+HERE = Path(__file__).parent
+MIB = 1024 * 1024
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def sandbox(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sandbox]:
+    settings = Settings(scratch_dir=tmp_path_factory.mktemp("scratch"))
+    async with Sandbox.open(settings, preload=[str(HERE / "hostile.py")]) as sandbox:
+        yield sandbox
+
+
+async def run(
+    sandbox: Sandbox, folder: Path, operation: str, data: bytes, media_type: str, **params: Any
+) -> Ending:
+    (folder / "in").mkdir()
+    path = folder / "in" / "0"
+    path.write_bytes(data)
+    given = Input(path, "given", len(data), "0" * 64, media_type)
+    limits = replace(Limits(), timeout_s=60, memory_bytes=1024 * MIB)
+    assignment = Assignment("job", operation, params, 1, folder, [given], limits)
+    ending = await sandbox.run(assignment, lambda _: None)
+    assert ending.error is None, ending.error
+    return ending
+
+
+def picture(kind: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.linear_gradient("L").resize((640, 480)).convert("RGB").save(buffer, kind)
+    return buffer.getvalue()
+
+
+def table(rows: int) -> bytes:
+    return b"id,name,value\n" + b"".join(b"%d,n%d,%d.5\n" % (n, n % 7, n) for n in range(rows))
+
+
+def document(pages: int) -> bytes:
+    pdf = pypdfium2.PdfDocument.new()
+    for _ in range(pages):
+        pdf.new_page(200, 100)
+    buffer = io.BytesIO()
+    pdf.save(buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png", "webp", "avif"])
+async def test_pyvips_makes_every_format(sandbox: Sandbox, tmp_path: Path, kind: str) -> None:
+    ending = await run(
+        sandbox, tmp_path, "image.resize", picture("JPEG"), "image/jpeg", width=64, format=kind
+    )
+    with Image.open(ending.outputs[0].path) as image:
+        assert image.format == kind.upper()
+        assert image.width == 64
+    assert "pyvips" in (ending.engine or "")
+
+
+async def test_pypdfium2_renders_pages(sandbox: Sandbox, tmp_path: Path) -> None:
+    ending = await run(sandbox, tmp_path, "pdf.to_images", document(3), "application/pdf")
+    assert len(ending.outputs) == 3
+    for output in ending.outputs:
+        with Image.open(output.path) as image:
+            image.load()
+
+
+async def test_duckdb_writes_parquet_with_its_threads(sandbox: Sandbox, tmp_path: Path) -> None:
+    ending = await run(sandbox, tmp_path, "table.convert", table(200_000), "text/csv", to="parquet")
+    path = ending.outputs[0].path
+    found = duckdb.execute("select count(*), sum(id) from read_parquet(?)", [str(path)]).fetchone()
+    assert found == (200_000, sum(range(200_000)))
+
+
+async def test_fonts_can_be_read(sandbox: Sandbox, assign: Callable[..., Assignment]) -> None:
+    """As libvips and PDFium look for them, by fontconfig and by folder."""
+    ending = await sandbox.run(assign("draw_text"), lambda _: None)
+    assert ending.error is None, ending.error
+    width, height = (int(value) for value in ending.outputs[0].path.read_text().split())
+    assert width > height > 0
+
+
+async def test_the_zygote_knows_nothing_of_the_workers_side(
+    sandbox: Sandbox, assign: Callable[..., Assignment]
+) -> None:
+    ending = await sandbox.run(assign("list_modules"), lambda _: None)
+    modules = set(ending.outputs[0].path.read_text().split())
+    assert {"pyvips", "pypdfium2", "duckdb"} <= modules
+    assert not modules & {
+        *("asyncio", "redis", "aiohttp", "aioboto3", "botocore", "structlog"),
+        *("fileproc.settings", "fileproc.telemetry", "fileproc.store", "fileproc.worker.sandbox"),
+    }

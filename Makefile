@@ -1,0 +1,96 @@
+# Needs Python >= 3.11 with venv, and make. Everything else is installed into .venv.
+# `make PYTHON=python3.13 test` chooses the interpreter; the environment is made once.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+
+VENV ?= .venv
+PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11 python3.14 python, \
+	$(shell $(p) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(p))))
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+HOST ?= 127.0.0.1
+PORT ?= 8080
+DATA ?= ./data
+# More arguments: make test ARGS='-k front -x', make demo ARGS=holiday.jpg
+ARGS ?=
+
+.PHONY: help
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+# Debian's python3 comes without ensurepip unless python3-venv is there; its pip can stand in.
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { \
+		echo "There is no Python >= 3.11 on PATH. Name one: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then \
+		$(PYTHON) -m venv $(VENV); \
+	elif $(PYTHON) -m pip --version >/dev/null 2>&1; then \
+		$(PYTHON) -m venv --without-pip $(VENV) && \
+		$(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --quiet install pip; \
+	else \
+		echo "$(PYTHON) has neither ensurepip nor pip, so no virtual environment can be made." >&2; \
+		echo "On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; \
+	fi
+
+# Installed anew when the list of packages changes, not at every call.
+$(STAMP): pyproject.toml $(BIN)/python
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[dev]'
+	@touch $(STAMP)
+
+.PHONY: install
+install: $(STAMP) ## make .venv, with everything in it
+
+.PHONY: demo
+demo: $(STAMP) ## one real job from end to end, then everything is gone again
+	@$(BIN)/python -m fileproc demo $(ARGS)
+
+.PHONY: dev
+dev: $(STAMP) ## run everything on this machine until Ctrl-C (HOST, PORT, DATA)
+	@$(BIN)/python -m fileproc dev --host $(HOST) --port $(PORT) --data $(DATA) $(ARGS)
+
+.PHONY: test
+test: $(STAMP) ## the whole suite, on real engines, with coverage
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(ARGS)
+
+.PHONY: lint
+lint: $(STAMP) ## style of the code, the YAML files, the Dockerfile, the workflows
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/yamllint --strict .
+	$(BIN)/hadolint docker/Dockerfile
+	FILEPROC_UID=1000 FILEPROC_GID=1000 $(BIN)/compose-lint check --fail-on low --strict-config compose.yaml
+	$(BIN)/zizmor --offline --quiet .github/workflows
+
+.PHONY: types
+types: $(STAMP) ## mypy --strict
+	$(BIN)/mypy
+
+.PHONY: layers
+layers: $(STAMP) ## who may import whom
+	$(BIN)/lint-imports
+
+.PHONY: check
+check: lint types layers test ## all four
+
+.PHONY: image-check
+image-check: $(STAMP) ## build the image without Docker, and run a job through it (needs buildah)
+	PYTHON=$(BIN)/python sh docker/image-check.sh
+
+.PHONY: pages
+pages: $(STAMP) ## write what the pages in docs/ take from the code
+	$(BIN)/python docs/generate.py
+
+.PHONY: lock
+lock: ## renew the locks of the image (docker/*.lock)
+	PYTHON=$(PYTHON) sh docker/lock.sh
+
+.PHONY: secrets
+secrets: ## make the files that compose.yaml mounts
+	sh docker/make-secrets.sh
+
+.PHONY: clean
+clean: ## remove what the tools made, but neither .venv nor data
+	rm -rf build dist out *.egg-info .coverage .coverage.* .hypothesis .import_linter_cache \
+		.mypy_cache .pytest_cache .ruff_cache .schemathesis
+	find fileproc tests bench -name __pycache__ -type d -prune -exec rm -rf {} +

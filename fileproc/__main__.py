@@ -1,0 +1,433 @@
+"""The command line: `python -m fileproc`, or `fileproc` where it is installed.
+
+Results go to standard output, all else to standard error. Exit status: 0 done, 1 it did not work,
+2 the command or the settings are wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from fileproc import __version__
+from fileproc.errors import FileprocError, SettingsError
+
+# The roles' modules are imported by their commands only: `--help` and `healthcheck` stay quick.
+if TYPE_CHECKING:
+    from fileproc.settings import Settings
+    from fileproc.store import ApiKeys, KeyInfo
+
+_WIDTH = 100
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+def _examples(*lines: str) -> str:
+    """The end of a command's help; the control character keeps the lines as they are."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": _WIDTH},
+    epilog=_examples(
+        "python -m fileproc demo                    one real job, then all is gone again",
+        "python -m fileproc dev --data ./data       everything on this machine",
+        "python -m fileproc api                     the HTTP role, on your Redis and S3",
+        "python -m fileproc worker --concurrency 4  the processing role",
+        "python -m fileproc keys create --owner me --role admin",
+        "python -m fileproc config                  what is set, and what is wrong with it",
+    ),
+)
+@click.version_option(__version__, message="fileproc %(version)s")
+def cli() -> None:
+    """Asynchronous file processing: hand over a file, name an operation, download the result.
+
+    Settings are environment variables (see `config`), also from a file `.env`; `NAME_FILE` reads
+    the secret NAME from a file.
+    """
+
+
+# --- the roles ---------------------------------------------------------------------------------
+
+
+@cli.command(
+    epilog=_examples(
+        "FILEPROC_REDIS_URL=redis://redis:6379/0 AWS_ENDPOINT_URL_S3=http://minio:9000 \\",
+        "  python -m fileproc api --host 0.0.0.0",
+    )
+)
+@click.option("--host", help="Address to listen on.  [FILEPROC_HOST]")
+@click.option("--port", type=click.IntRange(0, 65_535), help="0 takes a free one.  [FILEPROC_PORT]")
+def api(host: str | None, port: int | None) -> None:
+    """Run the HTTP role.
+
+    SIGTERM lets requests under way finish; a second one exits now.
+    """
+    settings = _settings(host=host, port=port)
+    _logging(settings)
+    from fileproc.api.app import run_api
+
+    run_api(settings)
+
+
+@cli.command(
+    epilog=_examples(
+        "python -m fileproc worker",
+        "python -m fileproc worker --lanes default --concurrency 8",
+        "python -m fileproc worker --burst",
+    )
+)
+@click.option("--lanes", metavar="NAMES", help="Lanes to serve: default,heavy.  [FILEPROC_LANES]")
+@click.option(
+    "--concurrency",
+    metavar="N",
+    help="Slots per lane: 4, or default=4,heavy=1.  [FILEPROC_CONCURRENCY]",
+)
+@click.option("--burst", is_flag=True, help="Work until the queue is empty, then exit.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    help="Of its health server.  [FILEPROC_WORKER_PORT]",
+)
+def worker(lanes: str | None, concurrency: str | None, burst: bool, port: int | None) -> None:
+    """Run the processing role.
+
+    SIGTERM drains: running jobs get FILEPROC_GRACE_S to end and are handed back then, without
+    losing an attempt. A second one exits now.
+    """
+    settings = _settings(lanes=lanes, concurrency=concurrency, worker_port=port)
+    _logging(settings)
+    from fileproc.worker.app import run_worker
+
+    sys.exit(run_worker(settings, burst=burst))
+
+
+@cli.command(
+    epilog=_examples(
+        "python -m fileproc dev",
+        "python -m fileproc dev --port 8090 --data ./data",
+        "FILEPROC_DEBUG_OPERATIONS=1 python -m fileproc dev",
+        "python -m fileproc keys create --owner me --role admin --data ./data",
+        "python -m fileproc dev --host 0.0.0.0 --data ./data",
+    )
+)
+@click.option("--host", help="Address of the api; other than this machine demands keys.")
+@click.option("--port", type=click.IntRange(0, 65_535), help="Of the api; 0 takes a free one.")
+@click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("data"),
+    show_default=True,
+    help="Folder that keeps everything; the same folder has the same jobs again.",
+)
+def dev(host: str | None, port: int | None, data: Path) -> None:
+    """Run everything on this machine.
+
+    Starts Valkey, an S3 server, the api and a worker, and keeps them running. Ctrl-C stops it all,
+    in order. Without keys, only this machine can use it.
+    """
+    settings = _settings(host=host, port=port)
+    _logging(settings)
+    from fileproc.dev.supervisor import run_dev
+
+    sys.exit(run_dev(settings, data))
+
+
+@cli.command(
+    epilog=_examples(
+        "python -m fileproc demo",
+        "python -m fileproc demo holiday.jpg --out /tmp",
+    )
+)
+@click.argument(
+    "file", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=False
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("out"),
+    show_default=True,
+    help="Folder for the result.",
+)
+def demo(file: Path | None, out: Path) -> None:
+    """Run one real job from end to end.
+
+    A photo becomes a thumbnail: starts what `dev` starts, on free ports and in a temporary folder,
+    submits FILE (by default a photo that the repository carries), downloads the result, checks it,
+    and stops everything.
+    """
+    settings = _settings()
+    _logging(settings)
+    from fileproc.client import Client
+    from fileproc.dev.demo import run_demo
+
+    sys.exit(run_demo(settings, file, out, Client))
+
+
+# --- keys --------------------------------------------------------------------------------------
+
+
+@cli.group(
+    epilog=_examples(
+        "python -m fileproc keys create --owner me --role admin",
+        'python -m fileproc keys create --owner shop --label "order service" --expires 90d',
+        "python -m fileproc keys ls",
+        "python -m fileproc keys revoke 7k2m9q4x0c1v",
+    )
+)
+def keys() -> None:
+    """Make, list and revoke the keys that requests are made with."""
+
+
+def _data_option(command: Callable[..., None]) -> Callable[..., None]:
+    option = click.option(
+        "--data",
+        type=click.Path(file_okay=False, path_type=Path),
+        help="The keys of `dev` with this data folder, instead of those in FILEPROC_REDIS_URL.",
+    )
+    return option(command)
+
+
+def _duration(
+    context: click.Context, option: click.Parameter, text: str | None
+) -> timedelta | None:
+    del context, option
+    if text is None:
+        return None
+    number, unit = text[:-1], text[-1:]
+    if not number.isdecimal() or unit not in _SECONDS or int(number) == 0:
+        raise click.BadParameter("must be a number and one of s, m, h, d, w, such as 90d")
+    return timedelta(seconds=int(number) * _SECONDS[unit])
+
+
+@keys.command("create", short_help="Make a key; it is printed once.")
+@click.option("--owner", required=True, help="Whose jobs and files it opens.")
+@click.option("--role", type=click.Choice(["user", "admin"]), default="user", show_default=True)
+@click.option("--label", default="", help="What it is for; shown in the list.")
+@click.option("--expires", metavar="TIME", callback=_duration, help="From now, such as 90d or 12h.")
+@click.option("--json", "as_json", is_flag=True, help="The key with its facts, as JSON.")
+@_data_option
+def keys_create(
+    *,
+    owner: str,
+    role: str,
+    label: str,
+    expires: timedelta | None,
+    as_json: bool,
+    data: Path | None,
+) -> None:
+    """Make a key. It is printed once; only a hash of it is kept."""
+    from fileproc.store import Role
+
+    until = datetime.now(UTC) + expires if expires else None
+
+    async def create(store: ApiKeys) -> Any:
+        return await store.create(owner, Role(role), expires_at=until, label=label)
+
+    new = _with_keys(create, data)
+    if as_json:
+        click.echo(json.dumps({**_key_facts(new.info), "token": new.token}))
+        return
+    click.echo(new.token)
+    ending = f"until {until:%Y-%m-%d %H:%M} UTC" if until else "until it is revoked"
+    click.echo(f"Key {new.info.id} of {owner} ({role}), {ending}. It is not shown again.", err=True)
+
+
+@keys.command("ls")
+@click.option("--json", "as_json", is_flag=True, help="As a JSON array.")
+@_data_option
+def keys_ls(as_json: bool, data: Path | None) -> None:
+    """List all keys, oldest first; never their secrets."""
+
+    async def listed(store: ApiKeys) -> list[KeyInfo]:
+        return await store.list()
+
+    infos = _with_keys(listed, data)
+    if as_json:
+        click.echo(json.dumps([_key_facts(info) for info in infos], indent=2))
+        return
+    rows = [("ID", "OWNER", "ROLE", "STATE", "CREATED", "EXPIRES", "LABEL")]
+    for info in infos:
+        days = _day(info.created_at), _day(info.expires_at)
+        rows.append((info.id, info.owner, str(info.role), _key_state(info), *days, info.label))
+    _table(rows)
+
+
+@keys.command("revoke")
+@click.argument("key_id", metavar="ID")
+@_data_option
+def keys_revoke(key_id: str, data: Path | None) -> None:
+    """Revoke a key, at once. ID is what `keys ls` shows."""
+
+    async def revoke(store: ApiKeys) -> bool:
+        return await store.revoke(key_id)
+
+    if not _with_keys(revoke, data):
+        _refuse(f"There is no key {key_id}; see `python -m fileproc keys ls`.")
+    click.echo(f"Key {key_id} is revoked.", err=True)
+
+
+def _with_keys(work: Callable[[ApiKeys], Any], data: Path | None) -> Any:
+    """Run `work` on the keys in Redis, or on those of a data folder of `dev`."""
+    from fileproc.store import open_store
+    from fileproc.telemetry import configure_logging
+
+    configure_logging("error", "console")  # a failure becomes our one sentence
+
+    async def run(settings: Settings) -> Any:
+        async with open_store(settings) as store:
+            return await work(store.keys)
+
+    with _redis_of(data) as url:
+        return asyncio.run(run(_settings(redis_url=url)))
+
+
+@contextmanager
+def _redis_of(data: Path | None) -> Iterator[str | None]:
+    if data is None:
+        yield None
+        return
+    from fileproc.dev.folder import DataFolder
+
+    with DataFolder(data).redis_url() as url:
+        yield url
+
+
+def _key_facts(info: KeyInfo) -> dict[str, Any]:
+    return {
+        "id": info.id,
+        "owner": info.owner,
+        "role": str(info.role),
+        "label": info.label,
+        "state": _key_state(info),
+        "created_at": _time(info.created_at),
+        "expires_at": _time(info.expires_at),
+        "revoked_at": _time(info.revoked_at),
+    }
+
+
+def _key_state(info: KeyInfo) -> str:
+    if info.revoked_at is not None:
+        return "revoked"
+    return "live" if info.live else "expired"
+
+
+def _time(when: datetime | None) -> str | None:
+    return when.astimezone(UTC).isoformat().replace("+00:00", "Z") if when else None
+
+
+def _day(when: datetime | None) -> str:
+    return f"{when:%Y-%m-%d}" if when else "-"
+
+
+# --- settings and health -----------------------------------------------------------------------
+
+
+@cli.command(
+    short_help="Show the settings, or what is wrong with them.",
+    epilog=_examples(
+        "python -m fileproc config",
+        "FILEPROC_LEASE_S=2 python -m fileproc config        complains, exit status 2",
+    ),
+)
+@click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
+def config(as_json: bool) -> None:
+    """Show the settings as they take effect, secrets masked; or every complaint at once."""
+    from fileproc.settings import effective
+
+    rows = effective(_settings())
+    if as_json:
+        click.echo(json.dumps({name: value for name, value, _ in rows}, indent=2))
+        return
+    _table([("SETTING", "VALUE", "MEANING"), *rows])
+
+
+@cli.command(short_help="Ask a role whether it is well.")
+@click.option("--role", type=click.Choice(["api", "worker"]), default="api", show_default=True)
+@click.option("--timeout", type=float, default=3.0, show_default=True, help="Seconds.")
+def healthcheck(role: str, timeout: float) -> None:
+    """Ask the role on this machine whether it is well: exit status 0, or 1 and why not.
+
+    Made for HEALTHCHECK in a container, which then needs no curl.
+    """
+    from http.client import HTTPConnection, HTTPException
+
+    settings = _settings()
+    host, port = settings.host, settings.port
+    if role == "worker":
+        host, port = settings.worker_host, settings.worker_port
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - where to ask, not where to listen
+    connection = HTTPConnection(host, port, timeout=timeout)
+    try:
+        connection.request("GET", "/healthz")
+        status = connection.getresponse().status
+    except (OSError, HTTPException) as exc:
+        _refuse(f"The {role} at {host}:{port} does not answer: {exc}")
+    finally:
+        connection.close()
+    if status != 200:  # noqa: PLR2004 - HTTP
+        _refuse(f"The {role} at {host}:{port} answers {status}.")
+
+
+# --- common ------------------------------------------------------------------------------------
+
+
+def _settings(**overrides: Any) -> Settings:
+    from fileproc.settings import load_settings
+
+    return load_settings(**overrides)
+
+
+def _logging(settings: Settings) -> None:
+    from fileproc.telemetry import configure_logging
+
+    configure_logging(settings.log_level, settings.log_format)
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> None:
+    """Columns side by side: fitted to a terminal, in full lines for other programs."""
+    if sys.stdout.isatty():
+        _fitted(rows)
+        return
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        click.echo("  ".join([*cells, row[-1]]).rstrip())
+
+
+def _fitted(rows: Sequence[tuple[str, ...]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*rows[0], box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.columns[0].no_wrap = True
+    for row in rows[1:]:
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)
+
+
+def _refuse(sentence: str, status: int = 1) -> NoReturn:
+    """To standard error, each line named; an indented one is to be copied, and stands alone."""
+    for line in sentence.splitlines():
+        click.echo(line if line.startswith(" ") else f"fileproc: {line}", err=True)
+    sys.exit(status)
+
+
+def main() -> None:
+    """Run the command line; an error that we foresaw is a sentence, not a traceback."""
+    try:
+        cli(prog_name="python -m fileproc")
+    except FileprocError as exc:
+        _refuse(exc.detail, 2 if isinstance(exc, SettingsError) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The embedded engines of `fileproc dev`, the demo and the tests: real servers, real processes."""

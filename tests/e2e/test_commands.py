@@ -1,0 +1,148 @@
+"""What a person at a shell meets: help, settings, complaints, exit statuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fileproc import __version__
+from support.commands import run
+
+
+@pytest.mark.parametrize(
+    "command",
+    [(), ("api",), ("worker",), ("dev",), ("demo",), ("keys",), ("config",)],
+    ids=lambda command: " ".join(command) or "fileproc",
+)
+def test_help_has_examples(command: tuple[str, ...], tmp_path: Path) -> None:
+    done = run(*command, "--help", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Examples:\n" in done.stdout
+    assert "..." not in done.stdout.replace("[ARGS]...", "")  # nothing is cut off
+
+
+def test_version(tmp_path: Path) -> None:
+    assert run("--version", cwd=tmp_path).stdout == f"fileproc {__version__}\n"
+
+
+def test_an_unknown_command_is_exit_status_2(tmp_path: Path) -> None:
+    done = run("explode", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "No such command 'explode'" in done.stderr
+
+
+def test_config_shows_settings_from_everywhere_and_no_secret(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("FILEPROC_PORT=8123\nFILEPROC_BEAT_S=2\n", encoding="utf-8")
+    (tmp_path / "secret").write_text("hidden-key\n", encoding="utf-8")
+    done = run(
+        "config",
+        "--json",
+        cwd=tmp_path,
+        settings={
+            "FILEPROC_REDIS_URL": "rediss://user:hidden-word@redis.internal:6380/2",
+            "FILEPROC_BEAT_S": "3",
+            "AWS_ACCESS_KEY_ID": "hidden-id",
+            "AWS_SECRET_ACCESS_KEY_FILE": str(tmp_path / "secret"),
+        },
+    )
+    assert done.returncode == 0, done.stderr
+    assert "hidden" not in done.stdout
+    shown = json.loads(done.stdout)
+    assert shown["FILEPROC_REDIS_URL"] == "rediss://user:********@redis.internal:6380/2"
+    assert shown["AWS_SECRET_ACCESS_KEY"] == "********"
+    assert (shown["FILEPROC_PORT"], shown["FILEPROC_BEAT_S"]) == ("8123", "3.0")
+
+
+def test_config_is_a_table_with_a_meaning_for_each_setting(tmp_path: Path) -> None:
+    lines = run("config", cwd=tmp_path).stdout.splitlines()
+    assert lines[0].split() == ["SETTING", "VALUE", "MEANING"]
+    assert all(len(line.split(maxsplit=2)) == 3 for line in lines)
+
+
+@pytest.mark.parametrize("command", ["config", "api", "worker", "dev"])
+def test_every_complaint_comes_at_once_without_a_traceback(command: str, tmp_path: Path) -> None:
+    done = run(
+        command,
+        cwd=tmp_path,
+        settings={
+            "FILEPROC_PORT": "many",
+            "FILEPROC_AUTH": "maybe",
+            "FILEPROC_REDIS_URL": "http://secret@nowhere",
+        },
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "secret" not in done.stderr
+    for name in ("FILEPROC_PORT", "FILEPROC_AUTH", "FILEPROC_REDIS_URL"):
+        assert f"fileproc: {name}: " in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_an_option_wins_over_the_environment_and_is_checked_as_well(tmp_path: Path) -> None:
+    done = run(
+        "worker", "--concurrency", "lots", cwd=tmp_path, settings={"FILEPROC_CONCURRENCY": "2"}
+    )
+    assert done.returncode == 2
+    assert "FILEPROC_CONCURRENCY: 'lots' is not a positive number of slots" in done.stderr
+
+
+def test_keys_without_redis_is_a_sentence(tmp_path: Path) -> None:
+    done = run("keys", "ls", cwd=tmp_path, settings={"FILEPROC_REDIS_URL": "redis://127.0.0.1:1/0"})
+    assert done.returncode == 1
+    assert done.stderr.startswith("fileproc: The job store cannot be reached")
+    assert "Traceback" not in done.stderr
+
+
+def test_healthcheck_of_what_does_not_run_is_exit_status_1(tmp_path: Path) -> None:
+    for role in ("api", "worker"):
+        port = {"FILEPROC_PORT": "1", "FILEPROC_WORKER_PORT": "1"}
+        done = run("healthcheck", "--role", role, cwd=tmp_path, settings=port)
+        assert done.returncode == 1
+        assert f"The {role} at 127.0.0.1:1 does not answer" in done.stderr
+
+
+@pytest.mark.parametrize("expires", ["soon", "0d", "-1d", "90", "d"])
+def test_an_expiry_that_is_no_time_is_refused(expires: str, tmp_path: Path) -> None:
+    done = run("keys", "create", "--owner", "me", f"--expires={expires}", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "such as 90d" in done.stderr
+
+
+def test_keys_are_made_listed_and_revoked(tmp_path: Path) -> None:
+    data = ("--data", str(tmp_path / "data"))
+    made = run(
+        *("keys", "create", "--owner", "shop", "--label", "orders", "--expires", "90d"),
+        *data,
+        cwd=tmp_path,
+    )
+    assert made.returncode == 0, made.stderr
+    token = made.stdout.strip()
+    assert token.startswith("fp_")
+    assert len(made.stdout.splitlines()) == 1
+    assert token not in made.stderr
+    assert "not shown again" in made.stderr
+
+    listed = run("keys", "ls", "--json", *data, cwd=tmp_path)
+    [key] = json.loads(listed.stdout)
+    assert (key["owner"], key["role"], key["label"]) == ("shop", "user", "orders")
+    assert (key["state"], key["revoked_at"]) == ("live", None)
+    assert key["expires_at"].endswith("Z")
+    assert token.split("_", 2)[2] not in listed.stdout
+    for kept in (tmp_path / "data").rglob("*.aof"):  # only a hash is kept
+        assert token.split("_", 2)[2].encode() not in kept.read_bytes()
+
+    assert run("keys", "revoke", key["id"], *data, cwd=tmp_path).returncode == 0
+    table = run("keys", "ls", *data, cwd=tmp_path).stdout
+    assert "revoked" in table
+    missing = run("keys", "revoke", "000000000000", *data, cwd=tmp_path)
+    assert missing.returncode == 1
+    assert "There is no key 000000000000" in missing.stderr
+
+
+def test_an_owner_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    data = ("--data", str(tmp_path / "data"))
+    done = run("keys", "create", "--owner", "no/such", *data, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "owner 'no/such' is not valid" in done.stderr

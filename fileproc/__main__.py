@@ -43,6 +43,7 @@ def _examples(*lines: str) -> str:
         "python -m fileproc worker --concurrency 4  the processing role",
         "python -m fileproc keys create --owner me --role admin",
         "python -m fileproc config                  what is set, and what is wrong with it",
+        "python -m fileproc rebuild --dry-run       what a lost Redis could be built from",
     ),
 )
 @click.version_option(__version__, message="fileproc %(version)s")
@@ -325,6 +326,52 @@ def _time(when: datetime | None) -> str | None:
 
 def _day(when: datetime | None) -> str:
     return f"{when:%Y-%m-%d}" if when else "-"
+
+
+# --- the journal -------------------------------------------------------------------------------
+
+
+@cli.command(
+    short_help="Build a lost Redis again from the journal.",
+    epilog=_examples(
+        "python -m fileproc rebuild --dry-run     what would come back, and up to which moment",
+        "python -m fileproc rebuild",
+    ),
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be written back.")
+@click.option("--json", "as_json", is_flag=True, help="The figures as a JSON object.")
+def rebuild(dry_run: bool, as_json: bool) -> None:
+    """Build a lost Redis again from the journal in object storage.
+
+    Unfinished jobs wait again, finished ones can be downloaded again, keys are valid again. What
+    is in Redis is left alone, so running it twice does no harm. The journal is about a second
+    behind: what was accepted after the moment that is printed is not restored.
+    """
+    from dataclasses import asdict
+
+    from fileproc.resources import open_resources
+    from fileproc.telemetry import configure_logging
+    from fileproc.worker.rebuild import Rebuilt
+    from fileproc.worker.rebuild import rebuild as restore
+
+    configure_logging("error", "console")
+    settings = _settings()
+
+    async def run() -> Rebuilt:
+        async with open_resources(settings) as resources:
+            return await restore(resources, dry_run=dry_run)
+
+    done = asyncio.run(run())
+    if as_json:
+        click.echo(json.dumps({**asdict(done), "up_to": _time(done.up_to), "dry_run": dry_run}))
+        return
+    verb = "would be" if dry_run else "are"
+    click.echo(f"{done.queued} unfinished jobs {verb} queued again")
+    click.echo(f"{done.finished} finished jobs {verb} back, with their results")
+    click.echo(f"{done.present} jobs are there already, {done.lapsed} are past their retention")
+    click.echo(f"{done.keys} keys are in the journal")
+    moment = f"up to {_time(done.up_to)}" if done.up_to else "and it is empty"
+    click.echo(f"The journal has {done.objects} objects, {moment}.")
 
 
 # --- settings and health -----------------------------------------------------------------------

@@ -38,7 +38,7 @@ class ObjectStore(Protocol):
     async def put_stream(
         self, key: str, chunks: AsyncIterable[bytes], *, content_type: str
     ) -> Stored:
-        """Store what `chunks` yields, in flat memory: 8 MiB filling and three times that flying.
+        """Store what `chunks` yields, in flat memory: 8 MiB filling and at most 24 in flight.
 
         What `chunks` raises comes out unchanged. After any error, and after a cancel, neither the
         object nor a part of it is left (unless the storage is gone: then `abort_uploads` and the

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import aioboto3
@@ -43,8 +44,9 @@ log = get_logger(__name__)
 _CONNECT_TIMEOUT_S = 3
 _READ_TIMEOUT_S = 30
 _CHECK_TIMEOUT_S = 3
+_UNDO_S = 5
 _MAX_CONNECTIONS = 200  # a proxied download holds one for as long as its client reads
-_FLIGHTS = 16  # parts of all uploads in flight: bounds memory at 128 MiB, however many there are
+_FLIGHTS = 16  # parts of all uploads in flight: 128 MiB, and 8 more for each that waits its turn
 _DELETE_AT_ONCE = 1000  # what S3 takes
 _READ_BYTES = 256 * 1024
 
@@ -58,14 +60,15 @@ async def open_object_store(settings: Settings) -> AsyncIterator[S3ObjectStore]:
         region_name=settings.s3_region,
     )
     config = _client_config(settings)
-    public_endpoint = settings.s3_public_endpoint or settings.s3_endpoint
+
+    def client_of(endpoint: str | None) -> Any:
+        return session.client("s3", endpoint_url=endpoint, config=config)
+
     async with AsyncExitStack() as stack:
-        client, signer = [
-            await stack.enter_async_context(
-                session.client("s3", endpoint_url=endpoint, config=config)
-            )
-            for endpoint in (settings.s3_endpoint, public_endpoint)
-        ]
+        client = await stack.enter_async_context(client_of(settings.s3_endpoint))
+        signer = client
+        if settings.s3_public_endpoint:
+            signer = await stack.enter_async_context(client_of(settings.s3_public_endpoint))
         # aiohttp waits for the 100 for as long as it takes, and some servers never send one.
         client.meta.events.unregister("before-call.s3", add_expect_header)
         yield S3ObjectStore(client, signer, settings)
@@ -122,8 +125,7 @@ class S3ObjectStore:
                     await upload.send(later)
                 await upload.complete()
         except BaseException as exc:
-            if not unreachable(exc):
-                await see_through(self._undo(upload, key))
+            await see_through(self._undo(upload, key, asked=not unreachable(exc)))
             raise
         return parts.stored
 
@@ -132,12 +134,21 @@ class S3ObjectStore:
             with border("put_object"):
                 await self._client.put_object(**request)
 
-    async def _undo(self, upload: Multipart, key: str) -> None:
-        await upload.drop()
-        try:
-            await self.delete([key])  # a put whose answer got lost may have been done
-        except FileprocError:
-            log.warning("left an object to the sweep of orphans", key=key)
+    async def _undo(self, upload: Multipart, key: str, *, asked: bool) -> None:
+        """Leave nothing behind. Never raises; what fails, the sweep of orphans finds.
+
+        If the storage cannot be `asked`, only our own end is put in order.
+        """
+        await upload.halt()
+        if not asked:
+            return
+        # Both: a complete or a put whose answer got lost may have been done.
+        for step in (upload.abort, partial(self.delete, [key])):
+            try:
+                async with asyncio.timeout(_UNDO_S):
+                    await step()
+            except (FileprocError, TimeoutError) as exc:
+                log.warning("left something to the sweep", key=key, error=str(exc))
 
     async def put_file(self, key: str, path: Path, *, content_type: str) -> Stored:
         async with aclosing(file_chunks(path)) as chunks:

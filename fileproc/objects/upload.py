@@ -12,18 +12,16 @@ import io
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from fileproc.errors import FileprocError, TooLargeError
+from fileproc.crashpoints import crash_point
+from fileproc.errors import TooLargeError
 from fileproc.objects.border import border
 from fileproc.objects.patience import see_through
 from fileproc.objects.port import Stored
-from fileproc.telemetry import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator
 
     from types_aiobotocore_s3 import S3Client
-
-log = get_logger(__name__)
 
 MIB = 1024 * 1024
 PART_BYTES = 8 * MIB
@@ -56,10 +54,11 @@ class Parts:
 
         To know that a full part is not the last it waits for one chunk more.
         """
-        body = io.BytesIO()
+        body = _room_for_a_part() if self._size > PART_BYTES else io.BytesIO()
         while await self._more() and (room := PART_BYTES - body.tell()):
             body.write(self._rest[:room])
             self._rest = self._rest[room:]
+        body.truncate()
         body.seek(0)
         return body
 
@@ -82,8 +81,17 @@ class Parts:
             self._digest.update(chunk[start : start + HASH_SLICE_BYTES])
 
 
+def _room_for_a_part() -> io.BytesIO:
+    """All of it at once: growing bit by bit it ends larger, and in pieces (9 MiB at the peak)."""
+    body = io.BytesIO()
+    body.seek(PART_BYTES - 1)
+    body.write(b"\0")
+    body.seek(0)
+    return body
+
+
 class Multipart:
-    """One multipart upload. Begun, it ends by `complete` or by `drop`."""
+    """One multipart upload. Begun, it ends by `complete`, or by `halt` and `abort`."""
 
     def __init__(
         self, client: S3Client, target: dict[str, Any], flights: asyncio.Semaphore
@@ -104,6 +112,7 @@ class Multipart:
         with border("create_multipart_upload"):
             reply = await self._client.create_multipart_upload(**self._target, **headers)
         self._upload_id = reply["UploadId"]
+        crash_point("upload-begun")
 
     async def send(self, body: io.BytesIO) -> None:
         """Let a part fly; waits while three are in flight. Raises what befell an earlier one."""
@@ -112,52 +121,56 @@ class Multipart:
             raise TooLargeError(f"An object can have at most {limit} bytes.", limit=limit)
         while len(self._flying) >= PARTS_IN_FLIGHT:
             await self._land()
+        await self._flights.acquire()
         self._sent += 1
-        self._flying.append(asyncio.create_task(self._fly(self._sent, body)))
+        part = asyncio.create_task(self._fly(self._sent, body))
+        # Not by the task itself: one that is cancelled before its first step runs nothing at all.
+        part.add_done_callback(lambda _: self._flights.release())
+        self._flying.append(part)
 
     async def _fly(self, number: int, body: io.BytesIO) -> None:
-        async with self._flights:
-            with border("upload_part"):
-                reply = await self._client.upload_part(
-                    **self._target, UploadId=self._id, PartNumber=number, Body=body
-                )
+        with border("upload_part"):
+            reply = await self._client.upload_part(
+                **self._target, UploadId=self._id, PartNumber=number, Body=body
+            )
         self._etags[number] = reply["ETag"]
+        crash_point("upload-part")
 
     async def _land(self) -> None:
         # The oldest, not any: `rclone serve s3` lets the request that writes to its disk write
         # what others bring meanwhile, too, and answers it when nothing more has come. With two
         # others always under way that is the upload's end: beyond every timeout.
         await asyncio.wait({self._flying[0]})
-        self._flying[0].result()  # raises; the task stays in the line, for `drop`
+        self._flying[0].result()  # raises; the task stays in the line, for `halt`
         self._flying.popleft()
 
     async def complete(self) -> None:
         while self._flying:
             await self._land()
-        # Seen through: cut off in the middle it might win against our `drop`.
+        # Seen through: cut off in the middle it might win against our `abort`.
         await see_through(self._complete())
 
     async def _complete(self) -> None:
         parts: Any = [
             {"PartNumber": number, "ETag": etag} for number, etag in sorted(self._etags.items())
         ]
+        crash_point("upload-parts")
         with border("complete_multipart_upload"):
             await self._client.complete_multipart_upload(
                 **self._target, UploadId=self._id, MultipartUpload={"Parts": parts}
             )
 
-    async def drop(self) -> None:
-        """Forget the upload and its parts; where that fails, the log says so. Never raises."""
+    async def halt(self) -> None:
+        """Stop the parts in flight, and return when none is."""
         for task in self._flying:
             task.cancel()
         await asyncio.gather(*self._flying, return_exceptions=True)
-        if self._upload_id is None:
-            return
-        try:
+
+    async def abort(self) -> None:
+        """Let the storage forget the upload, if it was begun."""
+        if self._upload_id is not None:
             with border("abort_multipart_upload"):
                 await self._client.abort_multipart_upload(**self._target, UploadId=self._id)
-        except FileprocError:
-            log.warning("left a multipart upload to the sweep", key=self._target["Key"])
 
     @property
     def _id(self) -> str:

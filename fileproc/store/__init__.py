@@ -16,7 +16,16 @@ from fileproc.store.health import Health, StoreHealth
 from fileproc.store.heartbeat import Heartbeat, Pulse
 from fileproc.store.idempotency import Idempotency, Replay, Reservation
 from fileproc.store.jobs import JobFilter, JobPage, Jobs, NewJob
-from fileproc.store.journal import Journal, Memory, Span, needed, pack, stream_id, unpack
+from fileproc.store.journal import (
+    Journal,
+    Memory,
+    Remembered,
+    Span,
+    needed,
+    pack,
+    stream_id,
+    unpack,
+)
 from fileproc.store.keys import Keys
 from fileproc.store.queue import POP_BLOCK_S, Lease, Queue, Settlement, Verdict
 from fileproc.store.schema import check_schema, ensure_schema
@@ -35,6 +44,7 @@ __all__ = [
     "NewJob",
     "NewKey",
     "Pulse",
+    "Remembered",
     "Replay",
     "Reservation",
     "Role",

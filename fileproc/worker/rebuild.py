@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from fileproc.resources import Resources
-from fileproc.store import Memory, needed
+from fileproc.store import Memory, Remembered, needed
 from fileproc.telemetry import get_logger
 from fileproc.worker.shipper import read_into, read_spans
 
@@ -24,6 +24,7 @@ class Rebuilt:
         present: jobs that were there already and were left alone.
         lapsed: jobs whose retention is over.
         keys: api keys.
+        objects: journal objects that were read.
         up_to: the moment of the last event in the journal; what came later is not restored.
     """
 
@@ -52,7 +53,7 @@ async def rebuild(resources: Resources, *, dry_run: bool = False) -> Rebuilt:
     for job in sorted(memory.jobs.values(), key=lambda job: (job.created, job.id)):
         if job.expires is not None and job.expires <= now:
             counts["lapsed"] += 1
-        elif not dry_run and not await resources.store.journal.restore_job(job):
+        elif await _is_there(resources, job, dry_run=dry_run):
             counts["present"] += 1
         else:
             counts["finished" if job.over else "queued"] += 1
@@ -62,6 +63,12 @@ async def rebuild(resources: Resources, *, dry_run: bool = False) -> Rebuilt:
         await resources.store.ensure_schema()
     up_to = datetime.fromtimestamp(memory.last[0] / 1000, UTC) if spans else None
     return Rebuilt(keys=len(memory.keys), objects=len(spans), up_to=up_to, **counts)
+
+
+async def _is_there(resources: Resources, job: Remembered, *, dry_run: bool) -> bool:
+    if dry_run:
+        return (await resources.store.upkeep.live_prefix(job.id))[0] is not None
+    return not await resources.store.journal.restore_job(job)
 
 
 async def found_empty(resources: Resources) -> None:

@@ -39,12 +39,6 @@ async def shipper(resources: Resources) -> Shipper:
     return Shipper(resources, "test")
 
 
-def wipe(books: Books) -> None:
-    """All keys of this test's deployment, as a lost volume would take them."""
-    keys = list(books.redis.scan_iter(match=books._glob("*"), count=1000))
-    books.redis.delete(*keys)
-
-
 async def take(store: Store, free: int = 1) -> list[Lease]:
     return await store.queue.claim("default", 0, free, store.queue.next_call())
 
@@ -88,7 +82,7 @@ async def test_everything_comes_back_after_a_wipe(
         if name != "deleted"
     }
     assert await shipper.ship() > 0
-    wipe(books)
+    books.wipe()
     report = await rebuild(resources)
     assert (report.queued, report.finished, report.present) == (4, 3, 0)
     assert report.up_to is not None
@@ -115,7 +109,7 @@ async def test_zombie_of_before_the_wipe_settles_nothing(
     await store.jobs.accept(make_job())
     (zombie,) = await take(store)
     await shipper.ship()
-    wipe(books)
+    books.wipe()
     await rebuild(resources)
     (heir,) = await take(store)
     late = Settlement.complete(zombie, make_result(zombie))
@@ -129,7 +123,7 @@ async def test_rebuild_twice_changes_nothing(
 ) -> None:
     await mixed_jobs(resources.store)
     await shipper.ship()
-    wipe(books)
+    books.wipe()
     await rebuild(resources)
     before = books.jobs()
     again = await rebuild(resources)
@@ -142,7 +136,7 @@ async def test_dry_run_says_what_it_would_do_and_does_nothing(
 ) -> None:
     await mixed_jobs(resources.store)
     await shipper.ship()
-    wipe(books)
+    books.wipe()
     report = await rebuild(resources, dry_run=True)
     assert (report.queued, report.finished) == (4, 3)
     assert books.jobs() == {}
@@ -165,7 +159,7 @@ async def test_keys_files_and_idempotency_come_back(
     await store.jobs.accept(second)
     await store.jobs.delete("acme", first.id)  # the file's record came with this one
     await shipper.ship()
-    wipe(books)
+    books.wipe()
     await rebuild(resources)
     assert await store.keys.authenticate(key.token) == key.info
     assert await store.keys.authenticate(dead.token) is None
@@ -184,7 +178,7 @@ async def test_idempotency_key_of_a_living_job_still_names_it(
     new = make_job(reservation=held, fingerprint="f")
     await store.jobs.accept(new)
     await shipper.ship()
-    wipe(books)
+    books.wipe()
     await rebuild(resources)
     assert await store.idempotency.reserve("acme", "k") == Replay("f", new.id)
 
@@ -208,7 +202,7 @@ async def test_compaction_keeps_what_is_needed_and_nothing_else(
     spans = await read_spans(resources.objects)
     assert sum(span.last is not None for span in spans) == 1
     assert len(spans) == 2
-    wipe(books)
+    books.wipe()
     report = await rebuild(resources)
     assert (report.queued, report.finished, report.keys) == (6, 2, 1)
     assert await store.keys.authenticate(key.token) == key.info
@@ -237,7 +231,7 @@ async def test_batch_that_survived_its_compaction_brings_nothing_back(
         await shipper.compact(least=2)
     monkeypatch.undo()
     assert len(await read_spans(resources.objects)) == 4
-    wipe(books)
+    books.wipe()
     assert (await rebuild(resources)).queued == 1
 
 
@@ -251,7 +245,7 @@ async def test_ended_job_is_forgotten_by_the_journal_in_the_end(
     await resources.store.jobs.accept(make_job())
     await shipper.ship()
     await shipper.compact(least=1)
-    wipe(books)
+    books.wipe()
     assert (await rebuild(resources)).finished == 0
     with pytest.raises(NotFoundError):
         await resources.store.jobs.get("acme", ids["succeeded"])
@@ -280,7 +274,7 @@ async def test_two_shippers_at_once_ship_everything_once(
         await resources.store.jobs.accept(make_job())
     await asyncio.gather(shipper.ship(), Shipper(resources, "other").ship())
     assert await shipper.ship() == 0
-    wipe(books)
+    books.wipe()
     assert (await rebuild(resources)).queued == 20
 
 
@@ -297,7 +291,7 @@ async def test_lost_store_is_not_swept_until_it_is_rebuilt(
     await resources.objects.put_stream(
         "attempts/job_0/1-00000000/0", chunk(), content_type="text/plain"
     )
-    wipe(books)
+    books.wipe()
     await found_empty(resources)  # as a worker that starts now
     assert await store.journal.empty()
     assert await Janitor(resources, "test").sweep(timedelta(seconds=-60)) == 0
@@ -311,7 +305,7 @@ async def test_empty_store_is_rebuilt_at_start_where_the_setting_allows(
     new = make_job()
     await resources.store.jobs.accept(new)
     await shipper.ship()
-    wipe(books)
+    books.wipe()
     allowed = resources.settings.model_copy(update={"rebuild_empty": True})
     await found_empty(type(resources)(allowed, resources.store, resources.objects))
     assert (await resources.store.jobs.get("acme", new.id)).state is JobState.QUEUED

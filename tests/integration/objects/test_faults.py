@@ -38,6 +38,16 @@ async def put(objects: S3ObjectStore, key: str, chunks: AsyncIterator[bytes]) ->
     return await objects.put_stream(key, chunks, content_type="text/plain")
 
 
+def settings_of(settings: Settings, server: S3Server) -> Settings:
+    return settings.model_copy(
+        update={
+            "s3_endpoint": server.endpoint,
+            "s3_access_key_id": SecretStr(server.access_key),
+            "s3_secret_access_key": SecretStr(server.secret_key),
+        }
+    )
+
+
 @pytest.mark.parametrize("mebibytes", [0, 1, 8, 9, 20, 50])
 async def test_a_source_that_fails_leaves_nothing(
     objects: S3ObjectStore, books: Any, key: str, mebibytes: int
@@ -153,16 +163,27 @@ async def test_three_parts_fly_at_once_and_none_is_overtaken_by_more(
     assert (flying, most) == (set(), 3)
 
 
+async def test_dropped_uploads_hand_back_their_turns(
+    objects: S3ObjectStore, books: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objects, "_flights", asyncio.Semaphore(2))
+
+    async def fail() -> None:
+        raise LostError
+
+    doomed = (put(objects, file_key(f"doomed{n}"), source(40, then=fail)) for n in range(4))
+    for failure in await asyncio.gather(*doomed, return_exceptions=True):
+        assert isinstance(failure, LostError)
+    await asyncio.gather(*(put(objects, file_key(f"f{n}"), source(20)) for n in range(4)))
+    assert objects._flights._value == 2
+    assert await books.uploads() == []
+    assert len(await books.keys()) == 4
+
+
 async def test_an_outage_is_named_and_ends_by_itself(
     settings: Settings, own_server: S3Server, key: str, tmp_path: Path
 ) -> None:
-    own = settings.model_copy(
-        update={
-            "s3_endpoint": own_server.endpoint,
-            "s3_access_key_id": SecretStr(own_server.access_key),
-            "s3_secret_access_key": SecretStr(own_server.secret_key),
-        }
-    )
+    own = settings_of(settings, own_server)
     path = tmp_path / "back"
     async with open_object_store(own) as objects:
         await objects.ensure_bucket()
@@ -189,6 +210,28 @@ async def test_an_outage_is_named_and_ends_by_itself(
         await objects.check()
         await objects.get_file(key, path, size=stored.size, sha256=stored.sha256)
         await put(objects, file_key("other"), source(1))
+
+
+async def test_an_outage_in_the_middle_of_an_upload_leaves_no_task_behind(
+    settings: Settings, own_server: S3Server, key: str
+) -> None:
+    own = settings_of(settings, own_server)
+    async with open_object_store(own) as objects:
+        await objects.ensure_bucket()
+        tasks = len(asyncio.all_tasks())
+
+        async def chunks() -> AsyncIterator[bytes]:
+            for number in range(60):
+                if number == 30:
+                    own_server.kill()
+                yield bytes(MIB)
+
+        with pytest.raises(StorageUnavailableError):
+            await put(objects, key, chunks())
+        assert len(asyncio.all_tasks()) == tasks
+        own_server.start()
+        await put(objects, key, source(20))
+        assert [info.key async for info in objects.list("files/")] == [key]
 
 
 async def test_a_storage_that_does_not_answer_is_not_ready(

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from fileproc.jobs import FINAL, MOVES, JobState, Transition
-from fileproc.settings import GIB, MIB, Settings, variables
+from fileproc.settings import GIB, MIB, Settings, shown, variables
 
 DOCS = Path(__file__).parent
 
@@ -33,7 +33,8 @@ This page is written by `make pages` from `fileproc/settings.py`.
 def settings_page() -> str:
     """A table of all settings, in the order of the module."""
     rows = []
-    for name, field in Settings.model_fields.items():
+    for name in shown():
+        field = Settings.model_fields[name]
         first, *others = variables(name)
         also = f" Also {', '.join(f'`{other}`' for other in others)}." if others else ""
         about = (field.description or "").replace("|", "\\|")

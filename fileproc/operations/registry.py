@@ -82,7 +82,7 @@ class Operation:
 
     def _field_error(self, error: Any, pointer: str) -> dict[str, Any]:
         where = "/".join([pointer, *(str(part) for part in error["loc"])])
-        entry: dict[str, Any] = {"pointer": where, "detail": str(error["msg"])}
+        entry: dict[str, Any] = {"pointer": where, "detail": _sentence(error["msg"])}
         field = str(error["loc"][0]) if error["loc"] else ""
         schema = self.params.model_json_schema()
         if error["type"] == "extra_forbidden":
@@ -94,6 +94,12 @@ class Operation:
                 for item in error["ctx"]["expected"].replace(" or ", ",").split(",")
             ]
         return entry
+
+
+def _sentence(message: str) -> str:
+    """Pydantic's message, without its name for errors that our own checks raise."""
+    message = message.removeprefix("Value error, ")
+    return message[:1].upper() + message[1:] + ("" if message.endswith(".") else ".")
 
 
 _catalogue: dict[str, Operation] = {}

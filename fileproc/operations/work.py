@@ -124,7 +124,7 @@ def clean_name(name: str, fallback: str = "file") -> str:
     name = re.split(r"[/\\\u2044\u2215\uff0f\uff3c]", name)[-1]
     name = "".join(char for char in name if char.isprintable()).strip(" .")
     stem, dot, suffix = name.rpartition(".")
-    if not dot or len(suffix) > 20 or not stem:
+    if not dot or len(suffix) > 20 or not stem:  # noqa: PLR2004 - longer is no extension
         stem, dot, suffix = name, "", ""
     room = 200 - len((dot + suffix).encode())
     stem = stem.encode("utf-8", "ignore")[:room].decode("utf-8", "ignore")

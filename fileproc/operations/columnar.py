@@ -1,0 +1,445 @@
+"""Parquet, by DuckDB, locked down: it reaches the scratch folder and nothing else.
+
+Names of files are given as parameters and never become part of a statement; the statements are
+ours. What DuckDB says to a broken file may name paths: it is not passed on.
+"""
+# ruff: noqa: S608 - statements are put together from quoted names and literals, see `quoted`
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from json.encoder import encode_basestring
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fileproc.operations.rows import MAX_COLUMNS, MAX_RECORD
+from fileproc.operations.work import BadInput, OutOfResources, Work
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+_MEMORY_SHARE = 0.5  # DuckDB counts its buffers, not all it allocates
+_SAMPLE_ROWS = 20_000
+_POLL_S = 0.25
+
+
+class Refused(Exception):  # noqa: N818 - a verdict, not a failure: the caller knows what to do
+    """DuckDB does not take the file as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    name: str
+    type: str
+
+
+def engine() -> str:
+    """Name and version, for `Work.engine`."""
+    import duckdb
+
+    return f"duckdb {duckdb.__version__}"
+
+
+def quoted(name: str) -> str:
+    """A name as a quoted identifier of SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A text as a literal of SQL; for texts of ours and one-character options only."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+@contextmanager
+def connected(work: Work) -> Iterator[DuckDBPyConnection]:
+    """A database in memory that may read and write `work.folder`, within `work.limits`."""
+    import duckdb
+
+    folder = literal(f"{work.folder.resolve()}/")
+    spill = literal(str(work.folder.resolve() / "spill"))
+    connection = duckdb.connect(
+        ":memory:",
+        config={
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "threads": str(max(1, work.limits.threads)),
+            "memory_limit": f"{int(work.limits.memory_bytes * _MEMORY_SHARE) // 1_000_000}MB",
+        },
+    )
+    try:
+        for setting in (
+            f"allowed_directories=[{folder}]",
+            f"temp_directory={spill}",
+            f"home_directory={folder}",
+            f"custom_extension_repository={spill}",  # else INSTALL would ask the network
+            "allow_extension_repositories='forbidden'",
+            f"max_temp_directory_size='{work.limits.scratch_bytes // 2_000_000}MB'",
+            "python_enable_replacements=false",
+            "TimeZone='UTC'",
+            "enable_progress_bar=true",
+            "enable_progress_bar_print=false",
+            "enable_external_access=false",
+            "lock_configuration=true",
+        ):
+            connection.execute(f"SET {setting}")
+        yield connection
+    finally:
+        connection.close()
+
+
+@contextmanager
+def judged() -> Iterator[None]:
+    """Around statements that read a file.
+
+    Raises:
+        Refused: the file is not as it should be; the cause is DuckDB's error, for the log only.
+        OutOfResources: `out_of_memory` or `scratch_full`.
+    """
+    import duckdb
+
+    try:
+        yield
+    except (duckdb.OutOfMemoryException, MemoryError) as exc:
+        raise OutOfResources(
+            "The table needs more memory than one attempt may use.", code="out_of_memory"
+        ) from exc
+    except duckdb.IOException as exc:
+        if "No space left" in str(exc) or "max_temp_directory_size" in str(exc):
+            raise OutOfResources("The scratch space is used up.", code="scratch_full") from exc
+        raise Refused from exc
+    except (duckdb.Error, UnicodeError) as exc:
+        raise Refused from exc
+
+
+@contextmanager
+def reporting(connection: DuckDBPyConnection, work: Work, phase: str) -> Iterator[None]:
+    """Tell how far the running statement is, from a thread of its own, in percent."""
+    over = threading.Event()
+
+    def poll() -> None:
+        while not over.wait(_POLL_S):
+            percent = float(connection.query_progress())
+            if percent >= 0:  # -1: not known yet
+                work.progress(percent, 100, unit="percent", phase=phase)
+
+    watcher = threading.Thread(target=poll, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+
+
+def describe(connection: DuckDBPyConnection, query: str, *values: Any) -> list[Column]:
+    """The columns that a query gives.
+
+    Raises:
+        BadInput: `too_many_columns`.
+        Refused: see `judged`.
+    """
+    with judged():
+        found = connection.execute(f"DESCRIBE {query}", list(values)).fetchall()
+    if len(found) > MAX_COLUMNS:
+        raise BadInput(
+            f"The table has {len(found):,} columns; at most {MAX_COLUMNS:,} are taken.",
+            code="too_many_columns",
+        )
+    return [Column(row[0], row[1]) for row in found]
+
+
+def summary(work: Work, source: Path) -> tuple[list[Column], int]:
+    """Columns and number of rows of a Parquet file, from its footer.
+
+    Raises:
+        Refused: see `judged`.
+    """
+    with connected(work) as connection:
+        columns = describe(connection, "SELECT * FROM read_parquet($1)", str(source))
+        with judged():
+            found = connection.execute(
+                "SELECT num_rows FROM parquet_file_metadata($1)", [str(source)]
+            ).fetchone()
+    return columns, int(found[0]) if found else 0
+
+
+# --- out of Parquet --------------------------------------------------------------------------
+
+
+_NESTED = ("STRUCT", "MAP", "UNION", "JSON", "VARIANT")
+
+
+def _is_nested(kind: str) -> bool:
+    return kind.startswith(_NESTED) or kind.endswith("]")
+
+
+def _as_cell(column: Column, *, escape: bool) -> str:
+    """SQL: the column as the text of a cell."""
+    name = quoted(column.name)
+    if column.type == "BLOB":
+        return f"base64({name})"
+    if _is_nested(column.type):
+        return f"to_json({name})::VARCHAR"
+    if escape and column.type == "VARCHAR":
+        return (
+            rf"CASE WHEN regexp_matches({name}, '^[=+\-@\t\r]') AND NOT regexp_full_match({name},"
+            rf" '[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{{1,3}})?') THEN '''' || {name}"
+            f" ELSE {name} END"
+        )
+    return f"{name}::VARCHAR"
+
+
+def _as_json(column: Column) -> str:
+    """SQL: the column as JSON text, or NULL. Decimals and big integers keep their digits."""
+    name = quoted(column.name)
+    if column.type in {"FLOAT", "DOUBLE"}:  # NaN and the infinities are no JSON
+        return f"CASE WHEN isfinite({name}) THEN {name}::VARCHAR END"
+    if column.type == "BOOLEAN" or column.type.endswith("INT") or column.type == "INTEGER":
+        return f"{name}::VARCHAR"
+    if column.type == "UINTEGER" or column.type.startswith("DECIMAL"):
+        return f"{name}::VARCHAR"
+    if column.type == "BLOB":
+        return f"to_json(base64({name}))::VARCHAR"
+    return f"to_json({name})::VARCHAR"
+
+
+def export(
+    work: Work, source: Path, target: Path, *, delimiter: str | None, null: str, escape: bool
+) -> None:
+    """Write a Parquet file as CSV with this delimiter, or as JSON lines where it is None.
+
+    Raises:
+        Refused: the file is no good Parquet.
+        BadInput, OutOfResources: see `describe` and `judged`.
+    """
+    scan = "SELECT * FROM read_parquet($1)"
+    with connected(work) as connection:
+        columns = describe(connection, scan, str(source))
+        if delimiter is None:
+            query = f"SELECT {_json_line(columns)} FROM read_parquet($1)"
+            options = "FORMAT csv, HEADER false, QUOTE '', ESCAPE '', DELIMITER '\x01'"
+        else:
+            cells = ", ".join(
+                f"{_as_cell(column, escape=escape)} AS {quoted(column.name)}" for column in columns
+            )
+            query = f"SELECT {cells} FROM read_parquet($1)"
+            options = (
+                f"FORMAT csv, HEADER true, DELIMITER {literal(delimiter)}, NULLSTR {literal(null)}"
+            )
+        with judged(), reporting(connection, work, "write"):
+            connection.execute(f"COPY ({query}) TO $2 ({options})", [str(source), str(target)])
+
+
+def _json_line(columns: Sequence[Column]) -> str:
+    parts = [
+        f"{literal(comma + encode_basestring(column.name) + ':')}, coalesce({_as_json(column)},"
+        " 'null')"
+        for comma, column in zip(["", *[","] * len(columns)], columns, strict=False)
+    ]
+    return f"concat('{{', {', '.join(parts)}, '}}')"
+
+
+# --- into Parquet ----------------------------------------------------------------------------
+
+
+def recompress(work: Work, source: Path, target: Path, compression: str) -> None:
+    """Write a Parquet file anew with another compression."""
+    with connected(work) as connection:
+        _copy(
+            connection,
+            work,
+            "SELECT * FROM read_parquet($1)",
+            source=source,
+            target=target,
+            compression=compression,
+        )
+
+
+def _copy(
+    connection: DuckDBPyConnection,
+    work: Work,
+    query: str,
+    *,
+    source: Path,
+    target: Path,
+    compression: str,
+) -> None:
+    codec = "uncompressed" if compression == "none" else compression
+    with judged(), reporting(connection, work, "write"):
+        connection.execute(
+            f"COPY ({query}) TO $2 (FORMAT parquet, COMPRESSION {codec})",
+            [str(source), str(target)],
+        )
+
+
+def csv_scan(width: int, *, delimiter: str, header: bool) -> str:
+    """SQL: a UTF-8 CSV as texts c0, c1, ...; exact only where `rows.is_plain` holds."""
+    columns = ", ".join(f"'c{i}': 'VARCHAR'" for i in range(width))
+    return (
+        f"read_csv($1, columns={{{columns}}}, auto_detect=false, strict_mode=true, skip=0,"
+        f" header={str(header).lower()}, delim={literal(delimiter)}, quote='\"', escape='\"',"
+        f" nullstr='\x00', encoding='utf-8', max_line_size={MAX_RECORD},"
+        f" buffer_size={4 * MAX_RECORD})"
+    )
+
+
+def json_scan(width: int) -> str:
+    """SQL: JSON lines of objects with texts (or null) under the names c0, c1, ..."""
+    columns = ", ".join(f"'c{i}': 'VARCHAR'" for i in range(width))
+    return (
+        f"read_json($1, columns={{{columns}}}, format='newline_delimited', records=true,"
+        f" maximum_object_size={4 * MAX_RECORD})"
+    )
+
+
+def from_texts(
+    work: Work,
+    source: Path,
+    target: Path,
+    names: Sequence[str],
+    *,
+    scan: str,
+    null: str | None,
+    infer: bool,
+    compression: str,
+) -> None:
+    """Write what a scan reads as Parquet. `names` are those of its columns, unlike but in case.
+
+    Raises:
+        Refused: DuckDB cannot read it so (see `judged`).
+    """
+    with connected(work) as connection:
+        kinds = ["VARCHAR"] * len(names)
+        if infer:
+            kinds = _settled(connection, work, source, scan, null=null, width=len(names))
+        cells = ", ".join(
+            f"{_cast(f'c{i}', kind, null)} AS {quoted(name)}"
+            for i, (name, kind) in enumerate(zip(names, kinds, strict=True))
+        )
+        _copy(
+            connection,
+            work,
+            f"SELECT {cells} FROM {scan}",
+            source=source,
+            target=target,
+            compression=compression,
+        )
+
+
+# SQL that holds where text `c` says exactly a value of the type: it reads the same when written
+# again, or is a decimal fraction short enough for a double. So `007`, `1e5`, 20-digit numbers
+# and dates in other orders stay text.
+_EXACT: dict[str, str] = {
+    "BOOLEAN": "{c} IN ('true', 'false', 'True', 'False', 'TRUE', 'FALSE')",
+    "BIGINT": "TRY_CAST({c} AS BIGINT)::VARCHAR = {c}",
+    "DOUBLE": r"length({c}) <= 17 AND regexp_full_match({c},"
+    r" '-?(0|[1-9][0-9]*)(\.[0-9]+([eE][+-]?[0-9]{{1,2}})?)?')",
+    "DATE": "TRY_CAST({c} AS DATE)::VARCHAR = {c}",
+    "TIMESTAMP": "TRY_CAST({c} AS TIMESTAMP)::VARCHAR = replace({c}, 'T', ' ')",
+}
+
+
+def _absent(cell: str, null: str | None) -> str:
+    """SQL: whether a cell is null in a typed column: empty, or the user's text for null."""
+    also = "" if null is None else f" OR {cell} = {literal(null)}"
+    return f"({cell} IS NULL OR {cell} = ''{also})"
+
+
+def _holds(cell: str, kind: str, null: str | None) -> str:
+    exact = f"coalesce({_EXACT[kind].format(c=cell)}, false)"
+    return f"coalesce(bool_and({_absent(cell, null)} OR {exact}), true)"
+
+
+def _cast(cell: str, kind: str, null: str | None) -> str:
+    if kind == "VARCHAR":
+        return cell if null is None else f"nullif({cell}, {literal(null)})"
+    return f"CASE WHEN {_absent(cell, null)} THEN NULL ELSE {cell}::{kind} END"
+
+
+def _settled(
+    connection: DuckDBPyConnection,
+    work: Work,
+    source: Path,
+    scan: str,
+    *,
+    null: str | None,
+    width: int,
+) -> list[str]:
+    """The type of each column: candidates by the first rows, then held against every row."""
+    kinds = ["VARCHAR"] * width
+    sample = f"(SELECT * FROM {scan} LIMIT {_SAMPLE_ROWS})"
+    open_columns = _with_content(connection, source, sample, null, width)
+    for kind in _EXACT:
+        good = _hold(connection, source, sample, null, dict.fromkeys(open_columns, kind))
+        kinds = [kind if i in good else old for i, old in enumerate(kinds)]
+        open_columns = [i for i in open_columns if i not in good]
+    while candidates := {i: kind for i, kind in enumerate(kinds) if kind != "VARCHAR"}:
+        with reporting(connection, work, "infer"):
+            good = _hold(connection, source, scan, null, candidates)
+        if len(good) == len(candidates):
+            break
+        for i in candidates.keys() - good:  # one look more: whole numbers may go on as fractions
+            kinds[i] = "DOUBLE" if kinds[i] == "BIGINT" else "VARCHAR"
+    return kinds
+
+
+def _with_content(
+    connection: DuckDBPyConnection, source: Path, sample: str, null: str | None, width: int
+) -> list[int]:
+    checks = ", ".join(f"bool_or(NOT {_absent(f'c{i}', null)})" for i in range(width))
+    with judged():
+        found = connection.execute(f"SELECT {checks} FROM {sample}", [str(source)]).fetchone()
+    return [i for i, filled in enumerate(found or ()) if filled]
+
+
+def _hold(
+    connection: DuckDBPyConnection,
+    source: Path,
+    scan: str,
+    null: str | None,
+    candidates: dict[int, str],
+) -> set[int]:
+    """Those of the columns in which every row fits the type."""
+    if not candidates:
+        return set()
+    checks = ", ".join(_holds(f"c{i}", kind, null) for i, kind in candidates.items())
+    with judged():
+        found = connection.execute(f"SELECT {checks} FROM {scan}", [str(source)]).fetchone()
+    return {i for i, fits in zip(candidates, found or (), strict=False) if fits}
+
+
+def from_jsonl(work: Work, source: Path, target: Path, compression: str) -> None:
+    """Write JSON lines as Parquet with JSON's own types; strings stay strings, dates too.
+
+    Raises:
+        Refused: not JSON lines of objects, or names that differ in case only.
+    """
+    reading = (
+        f"format='newline_delimited', records=true, maximum_object_size={MAX_RECORD},"
+        " map_inference_threshold=-1"
+    )
+    with connected(work) as connection:
+        with reporting(connection, work, "infer"):
+            found = describe(
+                connection, f"SELECT * FROM read_json($1, {reading}, sample_size=-1)", str(source)
+            )
+        columns = ", ".join(f"{literal(c.name)}: {literal(_json_type(c.type))}" for c in found)
+        query = f"SELECT * FROM read_json($1, {reading}, columns={{{columns}}})"
+        _copy(connection, work, query, source=source, target=target, compression=compression)
+
+
+def _json_type(inferred: str) -> str:
+    """The type to read: what was guessed from strings goes back to text, nothing overflows."""
+    parts = inferred.split('"')  # every second part is the quoted name of a member
+    parts[::2] = [_plain(part) for part in parts[::2]]
+    return '"'.join(parts)
+
+
+def _plain(types: str) -> str:
+    types = re.sub(r"(?<![\w])(TIMESTAMP( WITH TIME ZONE)?|DATE|TIME|UUID)(?=$|[\[\],)])",
+                   "VARCHAR", types)  # fmt: skip
+    return re.sub(r"(?<![\w])U?HUGEINT(?=$|[\[\],)])", "DECIMAL(38,0)", types)

@@ -1,0 +1,193 @@
+"""Raster images in: the decoder is named by the type that we detected, never guessed from bytes.
+
+libvips would otherwise pick a loader by content, which let files choose dangerous ones
+(CVE-2026-66066). So each file is opened by one named loader, everything libvips calls untrusted
+stays blocked, and size is judged from the header, before a pixel is decoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from fileproc.operations.work import BadInput, Limits, OutOfResources
+
+JPEG: Final = "image/jpeg"
+PNG: Final = "image/png"
+WEBP: Final = "image/webp"
+AVIF: Final = "image/avif"
+GIF: Final = "image/gif"
+TIFF: Final = "image/tiff"
+
+RASTERS: Final = (JPEG, PNG, WEBP, AVIF, GIF, TIFF)
+_LOADERS = {
+    JPEG: "jpegload",
+    PNG: "pngload",
+    WEBP: "webpload",
+    AVIF: "heifload",
+    GIF: "gifload",
+    TIFF: "tiffload",
+}
+_ANIMATED = frozenset({WEBP, GIF})
+MAX_FRAMES: Final = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a file says about itself before anything is decoded.
+
+    Attributes:
+        width, height: of one frame as stored, in pixels, before orientation.
+        frames: pages of the file; 1 for a still.
+        orientation: EXIF, 1 to 8; 5 to 8 swap width and height.
+        animated: the frames are a film, not the pages of a document.
+        alpha: has a channel of transparency.
+        colour_space: libvips' name of it: srgb, b-w, cmyk, rgb16, ...
+    """
+
+    width: int
+    height: int
+    frames: int
+    orientation: int
+    animated: bool
+    alpha: bool
+    colour_space: str
+    bits: int
+    icc: bool
+
+    @property
+    def upright(self) -> tuple[int, int]:
+        """Width and height after the orientation is applied."""
+        turned = self.orientation >= 5  # noqa: PLR2004 - EXIF: 5 to 8 are quarter turns
+        return (self.height, self.width) if turned else (self.width, self.height)
+
+
+def engine() -> str:
+    """Name and version, for `Work.engine`."""
+    import pyvips
+
+    version = ".".join(str(pyvips.version(part)) for part in range(3))
+    return f"pyvips {pyvips.__version__} (libvips {version})"
+
+
+@contextmanager
+def decoding() -> Iterator[None]:
+    """Around every call that may decode: what libvips says becomes a clear error, without paths.
+
+    Raises:
+        BadInput: `corrupt_input`.
+        OutOfResources: `out_of_memory`.
+    """
+    import pyvips
+
+    pyvips.block_untrusted_set(True)
+    pyvips.cache_set_max(0)
+    try:
+        yield
+    except pyvips.Error as exc:
+        raise _translated(str(exc)) from exc
+
+
+def _translated(message: str) -> BadInput | OutOfResources:
+    said = message.lower()
+    if "out of memory" in said or "unable to allocate" in said or "malloc" in said:
+        return OutOfResources(
+            "The image needs more memory than one attempt may use.", code="out_of_memory"
+        )
+    cut = any(sign in said for sign in ("premature", "truncat", "unexpected end", "end of stream"))
+    if cut:
+        return BadInput(
+            "The image is cut off: the file ends before the picture does.", code="corrupt_input"
+        )
+    if "unsupported" in said or "not supported" in said or "is blocked" in said:
+        return BadInput(
+            "The image uses a variant of its format that cannot be decoded here.",
+            code="unsupported_variant",
+        )
+    return BadInput("The image is damaged and cannot be decoded.", code="corrupt_input")
+
+
+def load(path: Path, media_type: str, **options: Any) -> Any:
+    """Open an image with the loader of its type; nothing is decoded yet.
+
+    Raises:
+        BadInput: `type_mismatch` if we have no loader for the type.
+        pyvips.Error: see `decoding`.
+    """
+    import pyvips
+
+    if media_type not in _LOADERS:
+        raise BadInput(f"Files of type {media_type} cannot be read here.", code="type_mismatch")
+    options.setdefault("access", "sequential")
+    return getattr(pyvips.Image, _LOADERS[media_type])(str(path), fail_on="error", **options)
+
+
+def read_header(path: Path, media_type: str) -> tuple[Header, Any]:
+    """The header, and the opened image (first frame, full size, sequential).
+
+    Judge it with `check_pixels` before a pixel is asked for.
+    """
+    image = load(path, media_type)
+    frames = image.get("n-pages") if image.get_typeof("n-pages") else 1
+    orientation = image.get("orientation") if image.get_typeof("orientation") else 1
+    bits = image.get("bits-per-sample") if image.get_typeof("bits-per-sample") else 8
+    header = Header(
+        width=image.width,
+        height=image.height,
+        frames=frames,
+        orientation=orientation if orientation in range(1, 9) else 1,
+        animated=media_type in _ANIMATED and frames > 1,
+        alpha=bool(image.hasalpha()),
+        colour_space=image.interpretation,
+        bits=bits,
+        icc=bool(image.get_typeof("icc-profile-data")),
+    )
+    return header, image
+
+
+def check_pixels(width: int, height: int, frames: int, limits: Limits) -> None:
+    """Refuse what would decode to more than the limit.
+
+    Raises:
+        BadInput: `image_too_large`.
+    """
+    if frames > MAX_FRAMES:
+        raise BadInput(
+            f"The image has {frames:,} frames; at most {MAX_FRAMES:,} are taken.",
+            code="image_too_large",
+        )
+    if width * height * frames > limits.pixels:
+        many = f" in {frames:,} frames" if frames > 1 else ""
+        raise BadInput(
+            f"The image has {width:,} x {height:,} pixels{many}; at most {limits.pixels:,}"
+            " pixels in all are taken.",
+            code="image_too_large",
+        )
+
+
+def to_srgb(image: Any) -> Any:
+    """8 bits a channel, sRGB or grey, by the embedded profile where there is a good one."""
+    import pyvips
+
+    if image.get_typeof("icc-profile-data"):
+        try:
+            image = image.icc_transform("srgb", embedded=True, intent="relative", depth=8)
+        except pyvips.Error:  # a broken profile, or one for another kind of colour
+            image = image.copy()
+            image.remove("icc-profile-data")
+    if image.interpretation in {"grey16", "b-w"}:
+        image = image.colourspace("b-w")
+    elif image.interpretation == "multiband":
+        image = _guessed(image)
+    elif image.interpretation != "srgb":
+        image = image.colourspace("srgb")
+    return image if image.format == "uchar" else image.cast("uchar")
+
+
+def _guessed(image: Any) -> Any:
+    """Channels of no stated meaning (odd TIFFs): the first is grey, or the first three are RGB."""
+    few = image.bands < 3  # noqa: PLR2004 - red, green, blue
+    return image[0].copy(interpretation="b-w") if few else image[0:3].copy(interpretation="srgb")

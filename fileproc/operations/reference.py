@@ -1,0 +1,110 @@
+"""The reference of all operations as Markdown, made from the catalogue: `docs/operations.md`.
+
+`python -m fileproc.operations.reference > docs/operations.md` writes it anew.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from fileproc.operations.registry import Operation, catalogue
+
+_HEAD = """\
+# Operations
+
+Made from the catalogue by `python -m fileproc.operations.reference`; do not edit.
+
+Parameters go into `params` of `POST /v1/jobs`, or into the query of `PUT /v1/jobs/{operation}`.
+`GET /v1/operations` gives the same as JSON Schema.
+"""
+
+
+def markdown() -> str:
+    """The whole page; every operation that is not for tests only."""
+    return "\n".join([_HEAD, *(_section(entry) for entry in catalogue().values())])
+
+
+def _section(entry: Operation) -> str:
+    text = _paragraphs(entry.description)
+    query = "&".join(f"{name}={value}" for name, value in entry.example.items())
+    lines = [
+        f"## {entry.name}",
+        "",
+        f"{entry.summary}.",
+        "",
+        text,
+        "",
+        f"- Takes: {_types(entry.accepts)}",
+        f"- Makes: {_types(entry.produces)}",
+        f"- Lane: `{entry.lane}`",
+        "",
+        *_parameters(entry),
+        "Example:",
+        "",
+        "```sh",
+        f'curl -T FILE "$FILEPROC/v1/jobs/{entry.name}{"?" + query if query else ""}"',
+        "```",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _paragraphs(docstring: str) -> str:
+    """The docstring as prose; its list of errors becomes a sentence."""
+    body, _, raised = docstring.partition("Raises:")
+    paragraphs = [" ".join(part.split()) for part in body.split("\n\n") if part.strip()]
+    if raised:
+        classes = " ".join(raised.split())
+        for name in ("BadInput", "OutOfResources"):
+            classes = classes.replace(f"{name}: ", "")
+        paragraphs.append(f"Fails with: {classes}")
+    return "\n\n".join(paragraphs)
+
+
+def _types(types: tuple[str, ...]) -> str:
+    if types == ("*/*",):
+        return "any type"
+    return ", ".join(f"`{media_type}`" for media_type in types)
+
+
+def _parameters(entry: Operation) -> list[str]:
+    schema = entry.params.model_json_schema()
+    properties = schema.get("properties", {})
+    if not properties:
+        return []
+    required = schema.get("required", ())
+    rows = [
+        f"| `{name}` | {_kind(field)} | {_default(field, name in required)} |"
+        f" {_cell(field['description'])} |"
+        for name, field in properties.items()
+    ]
+    return ["| Parameter | Values | Default | Meaning |", "|---|---|---|---|", *rows, ""]
+
+
+def _default(field: dict[str, Any], required: bool) -> str:
+    if required:
+        return "required"
+    value = field.get("default")
+    return "" if value is None else f"`{_cell(json.dumps(value).strip(chr(34)))}`"
+
+
+def _kind(field: dict[str, Any]) -> str:
+    """What a parameter may be, in words."""
+    options = [option for option in field.get("anyOf", [field]) if option.get("type") != "null"]
+    field = options[0] | {key: value for key, value in field.items() if key != "anyOf"}
+    if "enum" in field:
+        return ", ".join(f"`{value}`" for value in field["enum"])
+    least = field.get("minimum")
+    most = field.get("maximum")
+    numbers = "" if least is None else f" from {least:,}" + (f" to {most:,}" if most else "")
+    return f"{field.get('type', 'any')}{numbers}"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(markdown())

@@ -1,0 +1,379 @@
+"""Rows of text tables (CSV, TSV, JSON lines), streamed: every value exactly as it is written.
+
+Nothing here guesses types: a cell is its text, and a number of JSON keeps its digits, so leading
+zeros, long integers and dates come out as they went in. Memory stays flat: one megabyte is read
+at a time, and a record, a line and a row of names have limits.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import IO, Any, Final
+
+from fileproc.operations import texts
+from fileproc.operations.work import BadInput
+
+CHUNK_BYTES: Final = 1024 * 1024
+MAX_RECORD: Final = 8 * 1024 * 1024  # characters of one record, newlines in quotes included
+MAX_COLUMNS: Final = 10_000
+DELIMITERS: Final = (",", "\t", ";", "|")
+
+_encoded = json.encoder.encode_basestring
+_FORMULA = re.compile(r"[=+\-@\t\r]")
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
+
+
+class Number(str):
+    """A number of JSON: its digits as they stood in the file."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How a text table is written. `quote` is None where quotes mean nothing."""
+
+    delimiter: str
+    quote: str | None = '"'
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """For the csv module."""
+        if self.quote is None:
+            return {"delimiter": self.delimiter, "quoting": csv.QUOTE_NONE}
+        return {"delimiter": self.delimiter, "quotechar": self.quote, "strict": True}
+
+
+class Lines:
+    """The lines of a text file, with their ends, read a megabyte at a time.
+
+    `pending` counts the megabytes begun since whoever makes records of the lines set it to 0,
+    which is to happen after each record: so a record without end is noticed.
+    """
+
+    def __init__(
+        self, path: Path, encoding: str, on_bytes: Callable[[int], None] = lambda _: None
+    ) -> None:
+        self.pending = 0
+        self._before = 0  # lines in the megabytes before this one
+        self._path = path
+        self._encoding = encoding
+        self._on_bytes = on_bytes
+
+    def __iter__(self) -> Iterator[str]:
+        """The lines.
+
+        Raises:
+            BadInput: `bad_encoding`, or `record_too_long`.
+        """
+        return chain.from_iterable(io.StringIO(text, newline="") for text in self._texts())
+
+    def _texts(self) -> Iterator[str]:
+        """Whole lines, about a megabyte of them at a time."""
+        decoder = codecs.getincrementaldecoder(self._encoding)()
+        tail, done = "", 0
+        with self._path.open("rb") as file:
+            while chunk := file.read(CHUNK_BYTES):
+                text = tail + self._decoded(decoder, chunk)
+                cut = _end_of_last_line(text)
+                tail = text[cut:]
+                self.pending += 1
+                if max(len(tail), self.pending * CHUNK_BYTES) > MAX_RECORD + CHUNK_BYTES:
+                    raise self._too_long()
+                yield text[:cut]
+                self._before += text.count("\n", 0, cut)
+                done += len(chunk)
+                self._on_bytes(done)
+        yield tail + self._decoded(decoder, b"")
+
+    def _decoded(self, decoder: codecs.IncrementalDecoder, chunk: bytes) -> str:
+        try:
+            return decoder.decode(chunk, final=not chunk)
+        except UnicodeDecodeError as exc:
+            line = self._before + exc.object[: exc.start].count(b"\n") + 1
+            raise BadInput(
+                f"Line {line:,} is not valid {self._encoding.removesuffix('-sig').upper()};"
+                " say which encoding the file has with the parameter encoding.",
+                code="bad_encoding",
+            ) from exc
+
+    def _too_long(self) -> BadInput:
+        return BadInput(
+            f"A record after line {self._before:,} is longer than {MAX_RECORD:,} characters"
+            " (is a quote never closed?).",
+            code="record_too_long",
+        )
+
+
+def _end_of_last_line(text: str) -> int:
+    """Where the last whole line ends; a return at the very end may be half of a newline."""
+    return max(text.rfind("\n"), text.rfind("\r", 0, len(text) - 1)) + 1
+
+
+def encoding_of(path: Path, wanted: str) -> str:
+    """The encoding to read a file in: as asked for, or by its byte order mark, or UTF-8."""
+    if wanted != "auto":
+        return "utf-8-sig" if wanted == "utf-8" else wanted
+    with path.open("rb") as file:
+        head = file.read(4)
+    utf16 = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return "utf-16" if utf16 else "utf-8-sig"
+
+
+def is_plain(path: Path, delimiter: str) -> bool:
+    """Whether every reader of CSV takes this UTF-8 file in the same way.
+
+    DuckDB 2.0 loses rows where newlines in quotes differ from those between rows, and is lenient
+    with blanks around quotes even in its strict mode. So: one kind of newline all over, quotes only
+    at the edges of cells or doubled within quotes, no NUL. A fuzz against the csv module holds it.
+    """
+    edges = b"\r\n" + delimiter.encode()
+    newlines = returns = both = 0
+    inside, tail = 0, b""
+    with path.open("rb") as file:
+        if file.read(3) != codecs.BOM_UTF8:
+            file.seek(0)
+        while chunk := file.read(CHUNK_BYTES):
+            text = tail + chunk
+            cut = text.rfind(b"\n") + 1
+            text, tail = text[:cut], text[cut:]
+            newlines += text.count(b"\n")
+            returns += text.count(b"\r")
+            both += text.count(b"\r\n")
+            verdict = _quotes_at_edges(text, edges, inside)
+            if verdict is None or len(tail) > MAX_RECORD:
+                return False
+            inside = verdict
+    if _quotes_at_edges(tail + b"\n", edges, inside) != 0 or b"\r" in tail:
+        return False
+    return returns == 0 or returns == newlines == both
+
+
+def _quotes_at_edges(text: bytes, edges: bytes, inside: int) -> int | None:
+    """Whether whole lines end within quotes (1, 0), or None for a quote where none belongs.
+
+    `inside` says the same of where they begin. Pairs of quotes become marks, so that those left
+    open and close by turns; a cell of nothing but marks is empty, or holds quotes only.
+    """
+    if b'"' not in text and b"\x00" not in text:
+        return inside
+    text = text.replace(b'""', b"\x00") if b"\x00" not in text else b"\x00x"
+    parts = text.split(b'"')
+    misplaced = re.compile(b"[^%b\x00]\x00|\x00[^%b\x00]" % ((re.escape(edges),) * 2))
+    last = len(parts) - 1
+    for i in range(inside, len(parts), 2):
+        part = parts[i]
+        if i > 0 and part[:1] not in edges:
+            return None
+        before = part.rstrip(b"\x00")
+        if i < last and before and before[-1] not in edges:
+            return None
+        if b"\x00" in part and misplaced.search(part):
+            return None
+    return (inside + last) % 2
+
+
+def may_hold_returns(path: Path) -> bool:
+    """Whether a cell could hold a carriage return without a newline, which csv leaves bare.
+
+    In JSON it would be spelled with a backslash; UTF-16 has no plain bytes to look for.
+    """
+    tail = b""
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            chunk = tail + chunk
+            tail = b"\r" if chunk.endswith(b"\r") else b""
+            lone = chunk.count(b"\r") - chunk.count(b"\r\n") - len(tail)
+            if lone or b"\\r" in chunk or b"\\u000" in chunk or b"\x00" in chunk:
+                return True
+    return bool(tail)
+
+
+def cell_writer(
+    file: IO[str], delimiter: str, *, careful: bool
+) -> Callable[[Iterable[Sequence[str]]], None]:
+    """What writes rows as CSV, with quotes where they are needed.
+
+    Python before 3.13 does not quote a cell with a lone carriage return (bpo-12178): `careful`
+    looks for those, at some cost.
+    """
+    write = csv.writer(file, delimiter=delimiter, lineterminator="\n")
+    if not careful:
+        return write.writerows
+    quoting = csv.writer(
+        file, delimiter=delimiter, lineterminator="\n", quoting=csv.QUOTE_ALL
+    ).writerow
+
+    def write_all(table: Iterable[Sequence[str]]) -> None:
+        for row in table:
+            if any("\r" in cell for cell in row):
+                quoting(row)
+            else:
+                write.writerow(row)
+
+    return write_all
+
+
+def sniff_delimiter(path: Path, encoding: str, *, fallback: str) -> str:
+    """The delimiter that cuts the first rows into the most, equally many columns."""
+    with path.open("rb") as file:
+        head = file.read(64 * 1024)
+    text = codecs.getincrementaldecoder(encoding)(errors="replace").decode(head)
+    sample = text[: _end_of_last_line(text)] or text
+    best, most = fallback, 1
+    for delimiter in (fallback, *DELIMITERS):
+        widths = [len(row) for row in texts.rows_of(sample, delimiter)]
+        if widths and min(widths) == max(widths) > most:
+            best, most = delimiter, widths[0]
+    return best
+
+
+def records(lines: Lines, dialect: Dialect) -> Iterator[list[str]]:
+    """The rows of a CSV, all of the width of the first; blank lines between them are left out.
+
+    In a table of one column a blank line is an empty cell.
+
+    Raises:
+        BadInput: `ragged_rows`, `bad_csv`, `too_many_columns`, and what `Lines` raises.
+    """
+    csv.field_size_limit(MAX_RECORD)
+    reader = csv.reader(lines, **dialect.options)
+    width, start = 0, 0
+    try:
+        for row in reader:
+            lines.pending = 0
+            if len(row) != width:
+                if not row and width != 1:
+                    continue
+                width = width or _checked_width(row)
+                row = _judged(row, width, start + 1)  # noqa: PLW2901 - a blank line is a cell here
+            yield row
+            start = reader.line_num
+    except csv.Error as exc:
+        raise BadInput(
+            _csv_complaint(str(exc), start + 1, reader.line_num), code="bad_csv"
+        ) from exc
+
+
+def _judged(row: list[str], width: int, line: int) -> list[str]:
+    if not row and width == 1:
+        return [""]
+    if len(row) != width:
+        raise BadInput(
+            f"Line {line:,} has {_cells(len(row))}, the first row has {width:,}.",
+            code="ragged_rows",
+        )
+    return row
+
+
+def _checked_width(row: Sequence[str]) -> int:
+    if len(row) > MAX_COLUMNS:
+        raise BadInput(
+            f"The table has {len(row):,} columns; at most {MAX_COLUMNS:,} are taken.",
+            code="too_many_columns",
+        )
+    return len(row)
+
+
+def _cells(count: int) -> str:
+    return f"{count:,} cell" + ("" if count == 1 else "s")
+
+
+def _csv_complaint(message: str, start: int, end: int) -> str:
+    if "end of data" in message:
+        return f"A quote that is opened in the record at line {start:,} is never closed."
+    if "field limit" in message:
+        return f"A cell in the record at line {start:,} is longer than {MAX_RECORD:,} characters."
+    return f"Line {end:,}: a quoted cell goes on after its closing quote."
+
+
+def objects(lines: Lines) -> Iterator[dict[str, Any]]:
+    """The objects of JSON lines; numbers are `Number`. Blank lines are left out.
+
+    Raises:
+        BadInput: `bad_json` with the line, and what `Lines` raises.
+    """
+    decode = json.JSONDecoder(
+        parse_float=Number, parse_int=Number, parse_constant=_refused_constant
+    ).decode
+    for number, line in enumerate(lines, 1):
+        lines.pending = 0
+        if line.isspace():
+            continue
+        try:
+            value = decode(line)
+        except (ValueError, RecursionError) as exc:
+            raise BadInput(f"Line {number:,} is not valid JSON.", code="bad_json") from exc
+        if not isinstance(value, dict):
+            raise BadInput(
+                f"Line {number:,} is not a JSON object, as each line has to be.",
+                code="bad_json",
+            )
+        yield value
+
+
+def _refused_constant(name: str) -> Any:
+    raise ValueError(name)  # NaN and Infinity are no JSON
+
+
+def json_text(value: Any) -> str:
+    """Compact JSON of what `objects` gives; numbers keep their digits."""
+    if isinstance(value, Number):
+        return value
+    if isinstance(value, str):
+        return _encoded(value)
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{_encoded(k)}:{json_text(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(json_text, value)) + "]"
+    return {None: "null", True: "true", False: "false"}[value]
+
+
+def cell_text(value: Any, null: Any = None) -> Any:
+    """A value of JSON as the text of a cell: strings bare, nested values as JSON, or `null`."""
+    if isinstance(value, str):
+        return value
+    return null if value is None else json_text(value)
+
+
+def cell_json(cell: str | None) -> str:
+    """A cell as JSON text: its text as a string, whatever it looks like."""
+    return "null" if cell is None else _encoded(cell)
+
+
+def object_template(names: Sequence[str]) -> str:
+    """A %-template of one line of JSON; each value is given as JSON text."""
+    return "{" + ",".join(_encoded(name).replace("%", "%%") + ":%s" for name in names) + "}\n"
+
+
+def unique_names(header: Iterable[str], *, ignore_case: bool = False) -> list[str]:
+    """Names of columns: blank ones are numbered, repeated ones get _2, _3, ..."""
+    taken: set[str] = set()
+    names = []
+    for number, given in enumerate(header, 1):
+        base = name = given if given.strip() else f"column_{number}"
+        copies = 1
+        while (name.casefold() if ignore_case else name) in taken:
+            copies += 1
+            name = f"{base}_{copies}"
+        taken.add(name.casefold() if ignore_case else name)
+        names.append(name)
+    return names
+
+
+def without_formulas(row: Iterable[str]) -> list[str]:
+    """Cells that a spreadsheet would run get an apostrophe in front; plain numbers do not.
+
+    Source: OWASP, CSV Injection: cells that begin with = + - @, tab or carriage return.
+    """
+    return [
+        f"'{cell}" if _FORMULA.match(cell) and not _NUMBER.fullmatch(cell) else cell for cell in row
+    ]

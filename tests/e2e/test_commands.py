@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+import redis
 
 from fileproc import __version__
 from support.commands import run
@@ -146,3 +148,26 @@ def test_an_owner_that_cannot_be_is_refused(tmp_path: Path) -> None:
     done = run("keys", "create", "--owner", "no/such", *data, cwd=tmp_path)
     assert done.returncode == 1
     assert "owner 'no/such' is not valid" in done.stderr
+
+
+@pytest.mark.parametrize("role", ["api", "worker"])
+def test_a_role_refuses_data_of_a_newer_version(
+    role: str, valkey: Any, s3_server: Any, tmp_path: Path
+) -> None:
+    prefix = f"{{new{role}}}:"
+    with redis.Redis.from_url(valkey.url) as client:
+        client.set(f"{prefix}schema", 99)
+    settings = {
+        "FILEPROC_REDIS_URL": valkey.url,
+        "FILEPROC_REDIS_PREFIX": prefix,
+        "AWS_ENDPOINT_URL_S3": s3_server.endpoint,
+        "AWS_ACCESS_KEY_ID": s3_server.access_key,
+        "AWS_SECRET_ACCESS_KEY": s3_server.secret_key,
+        "FILEPROC_S3_BUCKET": f"new-{role}",
+        "FILEPROC_PORT": "0",
+        "FILEPROC_WORKER_PORT": "0",
+    }
+    done = run(role, cwd=tmp_path, settings=settings)
+    assert done.returncode == 1
+    assert "version 99" in done.stderr
+    assert "Traceback" not in done.stderr

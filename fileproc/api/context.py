@@ -1,0 +1,111 @@
+"""What the handlers share: one typed key of the application, and what a request carries."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from aiohttp import web
+
+from fileproc.operations import Operation
+from fileproc.resources import Resources
+from fileproc.settings import Settings
+from fileproc.store import Role
+from fileproc.telemetry import get_logger
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is asking. With auth off that is the owner `local`, as admin."""
+
+    owner: str
+    role: Role
+
+
+LOCAL: Final = Caller(owner="local", role=Role.ADMIN)
+
+
+@dataclass(slots=True)
+class Api:
+    """One running api.
+
+    Attributes:
+        operations: the catalogue that this deployment offers.
+        pending: what the start could not do yet (make the bucket, ...), by name; shown in /readyz.
+        draining: SIGTERM came; long polls answer at once, /readyz says no.
+        unusable: gets the reason for which this process must end, if ever.
+    """
+
+    settings: Settings
+    resources: Resources
+    operations: Mapping[str, Operation]
+    pending: dict[str, str] = field(default_factory=dict)
+    draining: bool = False
+    unusable: asyncio.Future[None] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+    _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+    _waits: set[asyncio.Timeout] = field(default_factory=set)
+
+    def in_background(self, work: Coroutine[Any, Any, Any], *, name: str) -> asyncio.Task[Any]:
+        """Run to the end even if the request goes away; `close` waits for it."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+        return task
+
+    def _finished(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("background work failed", task=task.get_name(), exc_info=error)
+
+    @asynccontextmanager
+    async def interruptible(self, seconds: float) -> AsyncIterator[None]:
+        """A timeout that also fires when the api drains; raises TimeoutError as any other."""
+        async with asyncio.timeout(0 if self.draining else seconds) as timeout:
+            self._waits.add(timeout)
+            try:
+                yield
+            finally:
+                self._waits.discard(timeout)
+
+    async def ask_store(self) -> None:
+        """Ask before a file is uploaded that could not be accepted afterwards.
+
+        Raises:
+            StoreUnavailableError: Redis is away.
+        """
+        await self.resources.store.pipeline.command("PING")
+
+    def drain(self) -> None:
+        """End every long poll now."""
+        self.draining = True
+        now = asyncio.get_running_loop().time()
+        for timeout in self._waits:
+            if not timeout.expired():  # one that has fired refuses
+                timeout.reschedule(now)
+
+    async def close(self) -> None:
+        """Wait for what runs in the background."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+
+API: Final = web.AppKey("api", Api)
+CALLER: Final = web.RequestKey("caller", Caller)
+REQUEST_ID: Final = web.RequestKey("request_id", str)
+
+
+def api_of(request: web.Request) -> Api:
+    """The api that this request came to."""
+    return request.app[API]
+
+
+def caller_of(request: web.Request) -> Caller:
+    """Who is asking; the middleware has made sure that somebody is."""
+    return request[CALLER]

@@ -1,0 +1,71 @@
+"""The document and the page, rendered once at start."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, Final
+
+from aiohttp import web
+from pydantic_core import to_json
+
+from fileproc.api.docs_page import render
+
+# The page has no script, and nothing of it comes from anywhere else.
+PAGE_POLICY: Final = (
+    "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Docs:
+    """Bytes to send."""
+
+    document: bytes
+    page: bytes
+    style: bytes
+
+
+DOCS: Final = web.AppKey("docs", Docs)
+
+
+def make_docs(document: dict[str, Any]) -> Docs:
+    """Render all three."""
+    style = files("fileproc.api").joinpath("static", "docs.css").read_bytes()
+    return Docs(to_json(document), render(document).encode(), style)
+
+
+async def openapi_json(request: web.Request) -> web.StreamResponse:
+    """`GET /openapi.json`."""
+    return _send(request, request.app[DOCS].document, "application/json")
+
+
+async def docs_page(request: web.Request) -> web.StreamResponse:
+    """`GET /docs`."""
+    return _send(request, request.app[DOCS].page, "text/html")
+
+
+async def style(request: web.Request) -> web.StreamResponse:
+    """`GET /docs/style.css`."""
+    return _send(request, request.app[DOCS].style, "text/css")
+
+
+async def home(request: web.Request) -> web.StreamResponse:
+    """`GET /`."""
+    del request
+    return web.Response(status=302, headers={"Location": "/docs"})
+
+
+def _send(request: web.Request, body: bytes, content_type: str) -> web.Response:
+    tag = hashlib.sha256(body).hexdigest()[:32]
+    headers = {
+        "ETag": f'"{tag}"',
+        "Cache-Control": "no-cache",
+        "Content-Security-Policy": PAGE_POLICY,
+    }
+    given = request.if_none_match
+    if given and any(etag.value in {"*", tag} for etag in given):
+        return web.Response(status=304, headers=headers)
+    return web.Response(body=body, headers=headers, content_type=content_type, charset="utf-8")

@@ -1,0 +1,93 @@
+"""One entry of the table of routes: what is called, and what the documentation says about it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from aiohttp import web
+from pydantic import BaseModel
+
+from fileproc.errors import FileprocError
+
+Handle = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Errors = tuple[type[FileprocError], ...]
+
+
+class Tag(StrEnum):
+    """The chapters of the documentation."""
+
+    SUBMIT = "Submit"
+    JOBS = "Jobs"
+    OPERATIONS = "Operations"
+    SERVICE = "Service"
+
+
+class Body(StrEnum):
+    """What an endpoint takes."""
+
+    NONE = "none"
+    JOB = "job"  # JSON or a form
+    FILE = "file"  # the raw bytes, one path for each operation
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One successful status.
+
+    Attributes:
+        says: a sentence on when it comes.
+        model: of the JSON body; None where there is no body, or none of JSON.
+        media_type: of a body without model.
+        headers: name -> sentence.
+        example: a body.
+    """
+
+    says: str
+    model: type[BaseModel] | None = None
+    media_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    example: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHeader:
+    """A header that is looked at; `pattern` if it is refused where it does not match."""
+
+    name: str
+    says: str
+    pattern: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One method of one address.
+
+    Attributes:
+        path: the template, for aiohttp and OpenAPI alike.
+        operation_id: camelCase, verb and noun.
+        query: the model that validates the query.
+        headers: request headers it looks at.
+        errors: what it may raise beside what every endpoint may.
+        public: needs no key.
+        submits: refusals count as refused jobs.
+        shown: stands in the documentation.
+    """
+
+    method: str
+    path: str
+    handle: Handle
+    operation_id: str
+    tag: Tag
+    summary: str
+    answers: Mapping[int, Answer]
+    description: str = ""
+    query: type[BaseModel] | None = None
+    headers: tuple[RequestHeader, ...] = ()
+    body: Body = Body.NONE
+    errors: Errors = ()
+    public: bool = False
+    submits: bool = False
+    shown: bool = True

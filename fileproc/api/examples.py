@@ -1,0 +1,87 @@
+"""Bodies that the documentation shows."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from fileproc.api.models import FILE_ID, JOB_ID
+
+JOB: Final[dict[str, Any]] = {
+    "id": JOB_ID,
+    "object": "job",
+    "version": 3,
+    "state": "succeeded",
+    "cancel_requested": False,
+    "lane": "default",
+    "priority": "normal",
+    "operation": "image.resize",
+    "params": {"width": 800, "format": "webp"},
+    "created_at": "2026-11-22T08:15:30.120000Z",
+    "started_at": "2026-11-22T08:15:30.124000Z",
+    "finished_at": "2026-11-22T08:15:30.161000Z",
+    "retry_at": None,
+    "expires_at": "2026-11-23T08:15:30.161000Z",
+    "progress": None,
+    "attempt": 1,
+    "max_attempts": 3,
+    "retry_of": None,
+    "labels": {"album": "summer"},
+    "metadata": {},
+    "inputs": [
+        {
+            "file_id": FILE_ID,
+            "name": "photo.jpg",
+            "size": 1016315,
+            "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+            "type": "image/jpeg",
+            "declared_type": None,
+        }
+    ],
+    "outputs": [
+        {
+            "name": "photo.webp",
+            "size": 48213,
+            "sha256": "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae",
+            "type": "image/webp",
+        }
+    ],
+    "error": None,
+    "usage": {"wall_s": 0.03, "cpu_s": 0.03, "peak_rss_bytes": 71303168},
+    "provenance": {"engine": "libvips 8.18", "fileproc": "0.1.0", "cached": False},
+    "links": {"self": f"/v1/jobs/{JOB_ID}", "result": f"/v1/jobs/{JOB_ID}/result"},
+}
+
+ACCEPTED: Final[dict[str, Any]] = {
+    **JOB,
+    "version": 1,
+    "state": "queued",
+    "started_at": None,
+    "finished_at": None,
+    "expires_at": None,
+    "attempt": 0,
+    "outputs": [],
+    "usage": None,
+    "provenance": None,
+    "links": {"self": f"/v1/jobs/{JOB_ID}", "cancel": f"/v1/jobs/{JOB_ID}/cancel"},
+}
+
+PAGE: Final[dict[str, Any]] = {"data": [JOB], "next_cursor": None}
+
+READY: Final[dict[str, Any]] = {
+    "status": "ready",
+    "version": "0.1.0",
+    "checks": {
+        "redis": {"status": "ok", "detail": "valkey 9.1.2 answers."},
+        "durability": {"status": "ok", "detail": "What was accepted survives a power cut."},
+        "scripts": {"status": "ok", "detail": "They run."},
+        "storage": {"status": "ok", "detail": "The bucket answers."},
+    },
+}
+
+POST_SAMPLES: Final = (
+    """curl "$FILEPROC_URL/v1/jobs" \\
+  -F 'job={"operation": "image.resize", "params": {"width": 800}}' \\
+  -F 'file=@photo.jpg'""",
+    """curl "$FILEPROC_URL/v1/jobs" -H 'Content-Type: application/json' \\
+  -d '{"operation": "file.probe", "inputs": [{"file_id": "FILE_ID"}]}'""",
+)

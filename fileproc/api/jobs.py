@@ -1,0 +1,157 @@
+"""Jobs that are there: read, list, cancel, retry, delete."""
+
+from __future__ import annotations
+
+from aiohttp import ETag, web
+
+from fileproc.api.accepting import POLL_HINT_S, accept, answer, follow, wish_of
+from fileproc.api.context import Api, Caller, api_of, caller_of
+from fileproc.api.drafts import Draft, operation_of
+from fileproc.api.idempotency import claimed, key_of
+from fileproc.api.models import GetQuery, ListQuery, NoQuery, SubmitQuery
+from fileproc.api.reading import read_query
+from fileproc.api.views import job_body, page_body
+from fileproc.crashpoints import crash_point
+from fileproc.errors import GoneError, NotFoundError, WrongStateError
+from fileproc.ids import is_id
+from fileproc.jobs import Job, JobState
+from fileproc.store import JobFilter
+
+_JSON = "application/json"
+
+
+def job_id_of(request: web.Request) -> str:
+    """The id in the address.
+
+    Raises:
+        NotFoundError: it cannot be one; answered exactly as one that does not exist.
+    """
+    job_id = request.match_info["name"]
+    if not is_id(job_id, "job"):
+        raise NotFoundError(f"There is no job {job_id[:100]}.")
+    return job_id
+
+
+async def get_job(request: web.Request) -> web.StreamResponse:
+    """`GET /v1/jobs/{id}`."""
+    api, caller = api_of(request), caller_of(request)
+    job_id = job_id_of(request)
+    wait_s = read_query(GetQuery, request.query).wait if request.query_string else 0
+    if wait_s:
+        job = await follow(api, request, job_id, caller.owner, wait_s)
+    else:
+        job = await api.resources.store.jobs.get(caller.owner, job_id)
+    tag = str(job.version)
+    headers = {"ETag": f'"{tag}"', "Cache-Control": "private, no-cache"}
+    if not job.state.final:
+        headers["Retry-After"] = str(POLL_HINT_S)
+    if _matches(request.if_none_match, tag):
+        return web.Response(status=304, headers=headers)
+    return web.Response(body=job_body(job), headers=headers, content_type=_JSON)
+
+
+def _matches(tags: tuple[ETag, ...] | None, tag: str) -> bool:
+    return tags is not None and any(given.value in {"*", tag} for given in tags)
+
+
+async def list_jobs(request: web.Request) -> web.StreamResponse:
+    """`GET /v1/jobs`."""
+    api, caller = api_of(request), caller_of(request)
+    query = read_query(ListQuery, request.query)
+    wanted = JobFilter(
+        state=query.state,
+        operation=query.operation,
+        labels=dict(pair.split("=", 1) for pair in query.label),
+        created_after=query.created_after,
+        created_before=query.created_before,
+    )
+    page = await api.resources.store.jobs.list(
+        caller.owner, wanted, cursor=query.cursor, limit=query.limit
+    )
+    headers = {}
+    if page.next_cursor:
+        # Relative, so that it is right behind any proxy (RFC 8288 resolves it).
+        onward = request.rel_url.update_query(cursor=page.next_cursor)
+        headers["Link"] = f'<{onward.path_qs}>; rel="next"'
+    return web.Response(
+        body=page_body(page.jobs, page.next_cursor), headers=headers, content_type=_JSON
+    )
+
+
+async def cancel_job(request: web.Request) -> web.StreamResponse:
+    """`POST /v1/jobs/{id}/cancel`: 200 if it is canceled, 202 if its worker is still told."""
+    api, caller = api_of(request), caller_of(request)
+    job_id = job_id_of(request)
+    read_query(NoQuery, request.query)
+    job = await api.resources.store.jobs.cancel(caller.owner, job_id)
+    crash_point("cancel-noted")
+    return web.Response(
+        body=job_body(job), status=200 if job.state.final else 202, content_type=_JSON
+    )
+
+
+async def delete_job(request: web.Request) -> web.StreamResponse:
+    """`DELETE /v1/jobs/{id}`: record and objects go; from now on it is 410."""
+    api, caller = api_of(request), caller_of(request)
+    job_id = job_id_of(request)
+    read_query(NoQuery, request.query)
+    await api.resources.store.jobs.delete(caller.owner, job_id)
+    crash_point("delete-noted")
+    return web.Response(status=204)
+
+
+async def retry_job(request: web.Request) -> web.StreamResponse:
+    """`POST /v1/jobs/{id}/retry`: a new job that asks for the same."""
+    api, caller = api_of(request), caller_of(request)
+    job_id = job_id_of(request)
+    query = read_query(SubmitQuery, request.query)
+    wish = wish_of(request, query.wait)
+    key = key_of(request)
+    job = await api.resources.store.jobs.get(caller.owner, job_id)
+    if not job.state.final or job.state is JobState.SUCCEEDED:
+        raise WrongStateError(
+            f"The job {_is(job.state)}; only a failed, canceled or expired job can be retried.",
+            state=str(job.state),
+        )
+    draft = _again(api, job)
+    async with claimed(api, caller, key) as claim:
+        await _check_files(api, caller, job)
+        accepted = await accept(
+            api,
+            caller,
+            draft,
+            inputs=job.document.inputs,
+            brought=[],
+            claim=claim,
+        )
+    return await answer(api, request, caller, accepted, wish)
+
+
+def _is(state: JobState) -> str:
+    return "has succeeded" if state is JobState.SUCCEEDED else f"is {state}"
+
+
+def _again(api: Api, job: Job) -> Draft:
+    document = job.document
+    return Draft(
+        operation=operation_of(api, document.operation),
+        params=document.params,
+        labels=document.labels,
+        metadata=document.metadata,
+        priority=document.priority,
+        max_attempts=job.max_attempts,
+        retention_s=document.retention_s,
+        retry_of=job.id,
+    )
+
+
+async def _check_files(api: Api, caller: Caller, job: Job) -> None:
+    """Raise GoneError if an input is gone. `accept` makes sure once more, atomically."""
+    for info in job.document.inputs:
+        try:
+            await api.resources.store.files.get(caller.owner, info.file_id)
+        except NotFoundError as exc:
+            raise GoneError(
+                f"The input {info.name!r} is no longer stored: submit it again.",
+                file_id=info.file_id,
+            ) from exc

@@ -1,0 +1,145 @@
+"""What every request goes through: its id, who is asking, metrics, and errors as problems.
+
+One middleware, because each costs a coroutine per request; it reads as the list of what it does.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from aiohttp import web
+
+from fileproc.api import problems
+from fileproc.api.context import API, CALLER, LOCAL, REQUEST_ID, Caller
+from fileproc.errors import MethodNotAllowedError, UnauthorizedError
+from fileproc.settings import Auth
+from fileproc.telemetry import REFUSED, REQUESTS, REQUESTS_OPEN, get_logger
+
+if TYPE_CHECKING:
+    from aiohttp.typedefs import Handler, Middleware
+
+    from fileproc.api.endpoints import Endpoint
+
+log = get_logger(__name__)
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=-]{1,128}")
+_TOKEN = re.compile(r"[Bb]earer +([A-Za-z0-9._~+/=-]{1,200}) *")
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
+_CLIENT_GONE: Final = 499  # nginx' number for it; only in metrics, nobody receives it
+
+# On every response. JSON is no page: no browser shall ever render or frame it. Pages and
+# downloads set stricter or other values of their own first.
+SECURITY_HEADERS: Final = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cache-Control", "no-store"),
+)
+
+
+def boundary(endpoints: dict[Handler, Endpoint]) -> Middleware:
+    """The middleware for this table; a handler that is not in it needs a key."""
+
+    @web.middleware
+    async def handle(request: web.Request, handler: Handler) -> web.StreamResponse:
+        started = perf_counter()
+        endpoint = endpoints.get(request.match_info.handler)
+        request_id = request[REQUEST_ID] = _request_id(request)
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        REQUESTS_OPEN.inc()
+        status = _CLIENT_GONE
+        try:
+            response = await _answer(request, handler, endpoint)
+            status = response.status
+        finally:
+            REQUESTS_OPEN.dec()
+            _observe(request, endpoint, status, perf_counter() - started)
+        return response
+
+    return handle
+
+
+async def _answer(
+    request: web.Request, handler: Handler, endpoint: Endpoint | None
+) -> web.StreamResponse:
+    try:
+        if endpoint is None:
+            return await handler(request)  # aiohttp's own for 404 and 405: it raises
+        if not endpoint.public:
+            request[CALLER] = await authenticate(request)
+        return await handler(request)
+    except ConnectionError:
+        raise  # the client went away: there is nobody to answer
+    except Exception as exc:  # noqa: BLE001 - the border: whatever it is becomes a problem
+        return _refuse(request, endpoint, exc)
+
+
+def _refuse(request: web.Request, endpoint: Endpoint | None, exc: Exception) -> web.Response:
+    error = problems.translate(exc, request)
+    if endpoint is not None and endpoint.submits:
+        REFUSED.labels(error.code).inc()
+    response = problems.answer(error, request[REQUEST_ID])
+    if isinstance(error, UnauthorizedError):
+        response.headers["WWW-Authenticate"] = 'Bearer realm="fileproc"'
+    if isinstance(error, MethodNotAllowedError):
+        response.headers["Allow"] = ", ".join(error.extra["allowed"])
+    if request.can_read_body and not request.content.is_eof():
+        # A client that is still sending is told to stop; what is on its way is not worth reading.
+        response.force_close()
+    return response
+
+
+async def authenticate(request: web.Request) -> Caller:
+    """Who is asking.
+
+    Raises:
+        UnauthorizedError: no key, or none that is valid; which of the two is not told apart.
+        StoreUnavailableError: keys cannot be looked up now.
+    """
+    api = request.app[API]
+    if api.settings.auth is Auth.OFF:
+        return LOCAL
+    match = _TOKEN.fullmatch(request.headers.get("Authorization", ""))
+    if match is None:
+        raise UnauthorizedError("Send a key: `Authorization: Bearer fp_...`.")
+    key = await api.resources.store.keys.authenticate(match[1])
+    if key is None:
+        raise UnauthorizedError("The key is not valid, has expired or was revoked.")
+    return Caller(owner=key.owner, role=key.role)
+
+
+def _request_id(request: web.Request) -> str:
+    given = request.headers.get("X-Request-ID")
+    if given is not None and _REQUEST_ID.fullmatch(given):
+        return given
+    return os.urandom(12).hex()
+
+
+_children: dict[tuple[str, str, int], Any] = {}
+
+
+def _observe(request: web.Request, endpoint: Endpoint | None, status: int, seconds: float) -> None:
+    route = endpoint.path if endpoint is not None else "unmatched"
+    method = request.method if request.method in _METHODS else "other"
+    # `labels()` takes a lock and builds a key; its answer never changes. Routes x statuses.
+    child = _children.get((method, route, status))
+    if child is None:
+        child = _children[method, route, status] = REQUESTS.labels(method, route, str(status))
+    child.observe(seconds)
+    log.debug("request", method=method, route=route, status=status, ms=round(seconds * 1000, 1))
+
+
+async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Signal before any response is sent, streams too."""
+    headers = response.headers
+    for name, value in SECURITY_HEADERS:
+        if name not in headers:
+            headers[name] = value
+    headers["Server"] = "fileproc"  # aiohttp has put its own name and version there
+    request_id = request.get(REQUEST_ID)
+    if request_id is not None:
+        headers["X-Request-ID"] = request_id

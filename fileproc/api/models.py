@@ -1,0 +1,310 @@
+"""What requests and answers look like. The requests' models validate, the answers' describe.
+
+A request model is strict (a string is no number) and refuses names it does not know. The models of
+queries are lax, since everything in a query is text.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+)
+
+from fileproc.jobs import JobState, OutputInfo, Progress, Provenance, Usage
+from fileproc.jobs import Problem as JobProblem
+
+MAX_WAIT_S = 60
+MAX_PAGE = 200
+MAX_LABELS = 32
+MAX_METADATA_BYTES = 16 * 1024
+
+JOB_ID = "job_01kqb4h0nme8atrb9rgb0yvm3j"
+FILE_ID = "file_01kqb4h0nme8atrb9rgb0yvm3k"
+_ID = "_[0-7][0-9a-hjkmnp-tv-z]{25}$"
+
+JobId = Annotated[str, StringConstraints(pattern="^job" + _ID), Field(examples=[JOB_ID])]
+FileId = Annotated[str, StringConstraints(pattern="^file" + _ID), Field(examples=[FILE_ID])]
+LabelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$")]
+LabelValue = Annotated[str, StringConstraints(max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Labels = Annotated[
+    dict[LabelName, LabelValue],
+    Field(max_length=MAX_LABELS, description="Names and values to find the job by."),
+]
+Priority = Literal["high", "normal", "low"]
+Wait = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=MAX_WAIT_S,
+        description="Seconds to wait for the job to end before answering.",
+    ),
+]
+
+
+def _rfc3339(value: object) -> object:
+    """Pydantic would also take seconds since 1970, and dates without a time."""
+    if not isinstance(value, str) or not _TIME.fullmatch(value):
+        raise ValueError("must be a time with its offset, such as 2026-11-22T08:15:30Z")
+    return value
+
+
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9:.]{8,18}([Zz]|[+-][0-9]{2}:[0-9]{2})")
+Moment = Annotated[AwareDatetime, BeforeValidator(_rfc3339)]
+
+# `key=value`; split here so that a wrong one is named by its place.
+LabelPair = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}=[^\x00-\x1f\x7f]{0,255}$")
+]
+
+
+# --- requests ----------------------------------------------------------------------------------
+
+
+class Request(BaseModel):
+    """Base of bodies."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Query(BaseModel):
+    """Base of queries."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FileRef(Request):
+    """A file that another job of yours has already brought."""
+
+    file_id: FileId
+
+
+class PartRef(Request):
+    """A part of this form."""
+
+    part: str = Field(min_length=1, max_length=200, description="Name of the form part.")
+
+
+class JobCommon(Request):
+    """What both ways to describe a job have in common."""
+
+    operation: str = Field(
+        min_length=1, max_length=100, description="Name from the list of operations."
+    )
+    # Factories, since pydantic copies any other mutable default, deeply, for each request.
+    params: dict[str, Any] = Field(default_factory=dict, description="Parameters of the operation.")
+    labels: Labels = Field(default_factory=dict)
+    metadata: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Anything of yours, given back unchanged; at most 16 KiB as JSON.",
+    )
+    priority: Priority = Field(
+        "normal", description="A head start within your own jobs of the same lane."
+    )
+    max_attempts: Annotated[int, Field(ge=1, le=20)] | None = Field(
+        None, description="Attempts at most; the server has a limit of its own."
+    )
+    retention_s: Annotated[int, Field(ge=60)] | None = Field(
+        None, description="Record and files go so long after the job's end; shorter than usual."
+    )
+
+
+class JobRequest(JobCommon):
+    """A job over files that are there already."""
+
+    inputs: list[FileRef] = Field(
+        default_factory=list, description="Files to work on, in this order."
+    )
+
+
+class FormJobRequest(JobCommon):
+    """The `job` part of a form."""
+
+    inputs: list[PartRef | FileRef] | None = Field(
+        None, description="Files to work on. Omitted: all file parts, in their order."
+    )
+
+
+class SubmitQuery(Query):
+    """What may stand in the query of `POST /v1/jobs`."""
+
+    wait: Wait | None = None
+
+
+class PutQuery(Query):
+    """Our own names in the query of `PUT /v1/jobs/{operation}`; all others are parameters."""
+
+    filename: str | None = Field(
+        None, description="Display name of the file; outputs are named after it."
+    )
+    wait: Wait | None = None
+    priority: Priority = "normal"
+    labels: list[LabelPair] = Field(
+        [], max_length=8, description="`name=value`, repeated for several."
+    )
+
+
+class ListQuery(Query):
+    """Filters and place of a page of jobs."""
+
+    state: JobState | None = Field(None, description="Only jobs in this state.")
+    operation: str | None = Field(None, max_length=100, description="Only jobs of this operation.")
+    label: list[LabelPair] = Field(
+        [],
+        max_length=8,
+        description="Only jobs with this `name=value`; repeated: with all of them.",
+    )
+    created_after: Moment | None = Field(None, description="Only jobs accepted later.")
+    created_before: Moment | None = Field(None, description="Only jobs accepted earlier.")
+    cursor: str | None = Field(
+        None, max_length=200, description="`next_cursor` of the page before this one."
+    )
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = Field(50, description="Jobs on a page.")
+
+
+class GetQuery(Query):
+    """How long to wait for news."""
+
+    wait: Wait = Field(0, description="Seconds to wait for the job to end before answering.")
+
+
+class ResultQuery(Query):
+    """Which output; needed where there are several."""
+
+    name: str | None = Field(None, max_length=200, description="Name of the output.")
+    index: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="Place of the output in `outputs`, from 0."
+    )
+
+
+class NoQuery(Query):
+    """Takes nothing."""
+
+
+# --- answers -----------------------------------------------------------------------------------
+
+
+class InputView(BaseModel):
+    file_id: str
+    name: str = Field(description="Display name, cleaned.")
+    size: int = Field(description="Bytes.")
+    sha256: str = Field(description="Lower-case hex digest.")
+    type: str = Field(description="Media type as detected from the bytes.")
+    declared_type: str | None = Field(description="Media type that the client named.")
+
+
+class Links(BaseModel):
+    self: str
+    result: str | None = Field(None, description="There once the job has succeeded.")
+    cancel: str | None = Field(None, description="There while the job can be canceled.")
+    retry: str | None = Field(None, description="There once the job has ended without success.")
+
+
+class JobView(BaseModel):
+    """A job."""
+
+    id: JobId
+    object: Literal["job"]
+    version: int = Field(description="Grows with every change.")
+    state: JobState
+    cancel_requested: bool = Field(description="A cancel is on its way to the worker.")
+    lane: str = Field(description="Which kind of worker slot it takes.")
+    priority: str
+    operation: str
+    params: dict[str, Any] = Field(description="Complete with defaults.")
+    created_at: AwareDatetime
+    started_at: AwareDatetime | None
+    finished_at: AwareDatetime | None
+    retry_at: AwareDatetime | None = Field(description="When the next attempt is due.")
+    expires_at: AwareDatetime | None = Field(description="When record and files are deleted.")
+    progress: Progress | None
+    attempt: int = Field(description="Attempts so far.")
+    max_attempts: int
+    retry_of: str | None = Field(description="The job that this one repeats.")
+    labels: dict[str, str]
+    metadata: dict[str, Any]
+    inputs: list[InputView]
+    outputs: list[OutputInfo]
+    error: JobProblem | None = Field(description="Why it failed.")
+    usage: Usage | None
+    provenance: Provenance | None
+    links: Links
+
+
+class JobList(BaseModel):
+    """A page of jobs, newest first."""
+
+    data: list[JobView]
+    next_cursor: str | None = Field(description="For the next page; null on the last.")
+
+
+class OperationView(BaseModel):
+    """An operation and what it takes."""
+
+    name: str
+    object: Literal["operation"]
+    summary: str
+    description: str
+    lane: str
+    accepts: list[str] = Field(description="Media types, as detected; `*/*` takes every file.")
+    produces: list[str]
+    min_inputs: int
+    max_inputs: int
+    max_input_bytes: int
+    timeout_s: float = Field(description="Longest an attempt may take.")
+    params_schema: dict[str, Any] = Field(description="JSON Schema of `params`.")
+    example: dict[str, Any] = Field(description="`params` of a useful job.")
+
+
+class OperationList(BaseModel):
+    data: list[OperationView]
+
+
+class FieldError(BaseModel):
+    """One thing that does not hold."""
+
+    model_config = ConfigDict(extra="allow")
+
+    pointer: str = Field(description="JSON pointer into the body, or name of the parameter.")
+    detail: str
+    allowed: list[Any] | None = Field(None, description="What would be accepted.")
+
+
+class ProblemView(BaseModel):
+    """An error (RFC 9457)."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(description="A URI reference that names the code.")
+    title: str = Field(description="The same for every error of this code.")
+    status: int
+    detail: str = Field(description="A sentence about this occurrence.")
+    code: str = Field(description="Stable and machine-readable.")
+    retryable: bool = Field(description="Whether the same request could succeed later.")
+    request_id: str = Field(description="Finds the request in the server's log.")
+    errors: list[FieldError] | None = Field(None, description="One entry for each field.")
+
+
+class Liveness(BaseModel):
+    status: Literal["ok"]
+    version: str
+
+
+class Check(BaseModel):
+    status: Literal["ok", "warning", "failed"]
+    detail: str
+
+
+class Readiness(BaseModel):
+    """Whether requests can be served, and each thing that this needs by name."""
+
+    status: Literal["ready", "not_ready"]
+    version: str
+    checks: dict[str, Check]

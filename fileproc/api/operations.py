@@ -1,0 +1,33 @@
+"""The catalogue as clients see it."""
+
+from __future__ import annotations
+
+from aiohttp import web
+from pydantic_core import to_json
+
+from fileproc.api.context import api_of
+from fileproc.api.models import NoQuery
+from fileproc.api.reading import read_query
+from fileproc.api.views import operation_view
+from fileproc.errors import NotFoundError
+
+
+async def list_operations(request: web.Request) -> web.StreamResponse:
+    """`GET /v1/operations`: all at once."""
+    api = api_of(request)
+    read_query(NoQuery, request.query)
+    data = [operation_view(operation, api.settings) for operation in api.operations.values()]
+    return web.Response(body=to_json({"data": data}), content_type="application/json")
+
+
+async def get_operation(request: web.Request) -> web.StreamResponse:
+    """`GET /v1/operations/{name}`."""
+    api = api_of(request)
+    read_query(NoQuery, request.query)
+    name = request.match_info["name"]
+    operation = api.operations.get(name)
+    if operation is None:
+        raise NotFoundError(f"There is no operation {name[:100]!r}.")
+    return web.Response(
+        body=to_json(operation_view(operation, api.settings)), content_type="application/json"
+    )

@@ -1,0 +1,197 @@
+"""From text and JSON to models, with every complaint at its place.
+
+400 is what cannot be parsed, 422 what was parsed and does not hold. Queries are text, so numbers in
+them are read leniently; JSON is taken at its word: a string is no number there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails, from_json, to_json
+
+from fileproc.errors import BadRequestError, InvalidRequestError
+from fileproc.operations import Operation
+
+if TYPE_CHECKING:
+    from multidict import MultiMapping
+
+MAX_DEPTH: Final = 32
+MAX_INTEGER: Final = 2**63
+_MAX_SHOWN = 40  # complaints of one request: enough to mend it, too few to blow up the answer
+_MAX_NAME = 100
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def parse_json(body: bytes) -> Any:
+    """The value, which is finite, no deeper than 32 and holds no integer beyond 64 bits.
+
+    Raises:
+        BadRequestError: it is not such JSON, or not UTF-8.
+    """
+    try:
+        value = from_json(body, allow_inf_nan=False)
+    except ValueError as exc:
+        raise BadRequestError(f"The body is not valid JSON: {exc}.") from exc
+    _check_plain(value, "", MAX_DEPTH)
+    return value
+
+
+def _check_plain(value: Any, pointer: str, depth: int) -> None:
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise _unfit(pointer, "The number is too large.")
+    elif isinstance(value, int):
+        if not -MAX_INTEGER <= value < MAX_INTEGER:
+            raise _unfit(pointer, "The number is too large.")
+    elif isinstance(value, dict | list):
+        if depth == 0:
+            raise _unfit(pointer[:200], f"JSON deeper than {MAX_DEPTH} levels is not taken.")
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for name, item in items:
+            if isinstance(item, dict | list | float | int):
+                _check_plain(item, f"{pointer}/{escape(str(name))}", depth - 1)
+
+
+def _unfit(pointer: str, detail: str) -> BadRequestError:
+    return BadRequestError(detail, errors=[{"pointer": pointer, "detail": detail}])
+
+
+def escape(name: str) -> str:
+    """One segment of a JSON pointer (RFC 6901)."""
+    return name.replace("~", "~0").replace("/", "~1")
+
+
+def read_body(model: type[Model], value: Any) -> Model:
+    """Validate a JSON value.
+
+    Raises:
+        InvalidRequestError: one entry of `errors` for each thing that does not hold.
+    """
+    try:
+        return model.model_validate(value)
+    except ValidationError as exc:
+        raise InvalidRequestError(
+            "The request is not valid.", errors=complaints(exc, model, "")
+        ) from exc
+
+
+def read_query(model: type[Model], query: MultiMapping[str]) -> Model:
+    """Validate a query; a name may be repeated only where the model has a list.
+
+    Raises:
+        InvalidRequestError: as `read_body`.
+    """
+    if not query:
+        empty: Model = _without(model)
+        return empty
+    try:
+        return model.model_validate(_gathered(query, _lists(model)))
+    except ValidationError as exc:
+        raise InvalidRequestError(
+            "The query is not valid.", errors=complaints(exc, model, None)
+        ) from exc
+
+
+def query_params(operation: Operation, query: Mapping[str, list[str]]) -> dict[str, Any]:
+    """An operation's parameters from text; returned complete with defaults, JSON-ready.
+
+    Raises:
+        InvalidRequestError: as `read_body`, with the names of the parameters as pointers.
+    """
+    lists = _lists(operation.params)
+    values = _once({name: (found, name in lists) for name, found in query.items()})
+    try:
+        return operation.params.model_validate(values).model_dump(mode="json")
+    except ValidationError as exc:
+        raise _bad_params(operation, exc, None) from exc
+
+
+def json_params(operation: Operation, params: Mapping[str, Any]) -> dict[str, Any]:
+    """An operation's parameters from JSON; returned complete with defaults, JSON-ready.
+
+    Raises:
+        InvalidRequestError: as `read_body`, with pointers below `/params`.
+    """
+    try:
+        # By way of JSON: strict in Python would refuse a text for an enum, strict in JSON takes it.
+        read = operation.params.model_validate_json(to_json(params), strict=True)
+    except ValidationError as exc:
+        raise _bad_params(operation, exc, "/params") from exc
+    return read.model_dump(mode="json")
+
+
+def _bad_params(
+    operation: Operation, exc: ValidationError, pointer: str | None
+) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"The parameters of {operation.name} are not valid.",
+        errors=complaints(exc, operation.params, pointer, owner=operation.name),
+    )
+
+
+def _gathered(query: MultiMapping[str], lists: frozenset[str]) -> dict[str, Any]:
+    return _once({name: (query.getall(name), name in lists) for name in query})
+
+
+def _once(found: Mapping[str, tuple[list[str], bool]]) -> dict[str, Any]:
+    twice = [name for name, (values, many) in found.items() if len(values) > 1 and not many]
+    if twice:
+        raise InvalidRequestError(
+            "A parameter is given more than once.",
+            errors=[{"pointer": name[:_MAX_NAME], "detail": "Given twice."} for name in twice],
+        )
+    return {name: values if many else values[0] for name, (values, many) in found.items()}
+
+
+@cache
+def _without(model: type[BaseModel]) -> Any:
+    """What an empty query means; models of queries are immutable."""
+    return model()
+
+
+@cache
+def _lists(model: type[BaseModel]) -> frozenset[str]:
+    """Names of the fields that take several values."""
+    properties = model.model_json_schema().get("properties", {})
+    return frozenset(
+        name
+        for name, schema in properties.items()
+        if any(kind.get("type") == "array" for kind in (schema, *schema.get("anyOf", ())))
+    )
+
+
+@cache
+def _names(model: type[BaseModel]) -> list[str]:
+    return sorted(model.model_json_schema().get("properties", {}))
+
+
+def complaints(
+    exc: ValidationError, model: type[BaseModel], pointer: str | None, *, owner: str = "request"
+) -> list[dict[str, Any]]:
+    """One entry for each thing that does not hold; `pointer` None: names, not JSON pointers."""
+    errors = exc.errors(include_url=False, include_context=True)[:_MAX_SHOWN]
+    return [_complaint(error, model, pointer, owner) for error in errors]
+
+
+def _complaint(
+    error: ErrorDetails, model: type[BaseModel], pointer: str | None, owner: str
+) -> dict[str, Any]:
+    path = [str(part)[:_MAX_NAME] for part in error["loc"]]
+    where = ".".join(path) if pointer is None else "/".join([pointer, *map(escape, path)])
+    entry: dict[str, Any] = {"pointer": where, "detail": error["msg"].removeprefix("Value error, ")}
+    if error["type"] == "extra_forbidden":
+        entry["detail"] = f"The {owner} has no {path[-1]!r}."
+        if len(path) == 1:
+            entry["allowed"] = _names(model)
+    elif error["type"] in {"enum", "literal_error"}:
+        expected = str(error.get("ctx", {}).get("expected", ""))
+        entry["allowed"] = [
+            item.strip(" '") for item in expected.replace(" or ", ",").split(",") if item.strip()
+        ]
+    return entry

@@ -1,0 +1,329 @@
+"""The whole HTTP surface on one screen or two, with what the documentation says about it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from fileproc import errors
+from fileproc.api import (
+    docs,
+    examples,
+    health,
+    idempotency,
+    jobs,
+    models,
+    operations,
+    results,
+    submit,
+)
+from fileproc.api.endpoints import Answer, Body, Endpoint, Errors, RequestHeader, Tag
+
+_KEY = RequestHeader(
+    idempotency.HEADER,
+    "1 to 255 characters; the same request sent again makes no second job.",
+    idempotency.PATTERN,
+)
+_PREFER = RequestHeader("Prefer", "`wait=30`: answer with the finished job if it is done in time.")
+_TAG = RequestHeader("If-None-Match", "ETag of what you have; 304 if it is still that.")
+_RANGE = RequestHeader("Range", "Only a part, `bytes=0-1023`; where the server hands out files.")
+_IF_RANGE = RequestHeader("If-Range", "ETag that the range belongs to.")
+
+_ACCEPTED = Answer(
+    "The job is accepted and safe; follow it at `Location`.",
+    models.JobView,
+    headers={
+        "Location": "Address of the job.",
+        "Retry-After": "Seconds until it is worth asking.",
+        "Preference-Applied": "Which preference was heeded.",
+        "Idempotency-Replayed": "`true` if an earlier request made this job.",
+    },
+    example=examples.ACCEPTED,
+)
+_FINISHED = Answer("The job ended while you waited.", models.JobView, example=examples.JOB)
+_JOB = Answer("The job.", models.JobView, example=examples.JOB)
+
+_LOST: Errors = (errors.NotFoundError, errors.GoneError)
+_IDEMPOTENT: Errors = (
+    errors.IdempotencyInFlightError,
+    errors.IdempotencyMismatchError,
+    errors.GoneError,  # the job that the key made is deleted
+)
+_FULL: Errors = (errors.QuotaError, errors.BacklogError)
+_UPLOAD: Errors = (
+    errors.UnknownOperationError,
+    errors.EmptyFileError,
+    errors.TypeMismatchError,
+    errors.UnsupportedMediaTypeError,
+    errors.TooLargeError,
+    errors.RequestTimeoutError,
+    errors.StorageUnavailableError,
+    errors.InsufficientStorageError,
+)
+
+ENDPOINTS: Final[tuple[Endpoint, ...]] = (
+    # --- submit --------------------------------------------------------------------------------
+    Endpoint(
+        "PUT",
+        "/v1/jobs/{name}",
+        submit.put_job,
+        operation_id="putJob",
+        tag=Tag.SUBMIT,
+        summary="Send a file and name an operation",
+        answers={200: _FINISHED, 202: _ACCEPTED},
+        query=models.PutQuery,
+        headers=(_KEY, _PREFER),
+        body=Body.FILE,
+        errors=(*_UPLOAD, *_IDEMPOTENT, *_FULL),
+        submits=True,
+    ),
+    Endpoint(
+        "POST",
+        "/v1/jobs",
+        submit.create_job,
+        operation_id="createJob",
+        tag=Tag.SUBMIT,
+        summary="Submit a job",
+        description=(
+            "As JSON over files that are there already, or as a form with a `job` part (the same "
+            "JSON) and the files. Put `job` first: then a file of the wrong type is refused in "
+            "its first 64 KiB. In a form `inputs` may be omitted (all file parts, in order) or "
+            'pick parts by name: `{"part": "cover"}`.'
+        ),
+        answers={200: _FINISHED, 202: _ACCEPTED},
+        query=models.SubmitQuery,
+        headers=(_KEY, _PREFER),
+        body=Body.JOB,
+        errors=(*_UPLOAD, errors.NotFoundError, *_IDEMPOTENT, *_FULL),
+        submits=True,
+    ),
+    # --- jobs ----------------------------------------------------------------------------------
+    Endpoint(
+        "GET",
+        "/v1/jobs",
+        jobs.list_jobs,
+        operation_id="listJobs",
+        tag=Tag.JOBS,
+        summary="List your jobs, newest first",
+        description=(
+            "Where a filter leaves few of many, a page may be short and still have a cursor."
+        ),
+        answers={
+            200: Answer(
+                "A page.",
+                models.JobList,
+                headers={"Link": 'The next page, `rel="next"`.'},
+                example=examples.PAGE,
+            )
+        },
+        query=models.ListQuery,
+    ),
+    Endpoint(
+        "GET",
+        "/v1/jobs/{name}",
+        jobs.get_job,
+        operation_id="getJob",
+        tag=Tag.JOBS,
+        summary="Look at a job, or wait for its end",
+        answers={
+            200: Answer(
+                "The job.",
+                models.JobView,
+                headers={
+                    "ETag": "Changes with every change of the job.",
+                    "Retry-After": "Seconds until it is worth asking again; absent at the end.",
+                },
+                example=examples.JOB,
+            ),
+            304: Answer("It is what you have."),
+        },
+        query=models.GetQuery,
+        headers=(_TAG,),
+        errors=_LOST,
+    ),
+    Endpoint(
+        "GET",
+        "/v1/jobs/{name}/result",
+        results.get_result,
+        operation_id="getResult",
+        tag=Tag.JOBS,
+        summary="Download an output",
+        description=(
+            "A redirect to a short-lived URL of the object storage. Where the server is set to "
+            "hand out files itself, the file, with ranges."
+        ),
+        answers={
+            200: Answer("The file.", media_type="application/octet-stream"),
+            206: Answer("A part of the file.", media_type="application/octet-stream"),
+            302: Answer("The file is there.", headers={"Location": "A URL good for minutes."}),
+            304: Answer("It is what you have."),
+            416: Answer("The range lies outside the file."),
+        },
+        query=models.ResultQuery,
+        headers=(_TAG, _RANGE, _IF_RANGE),
+        errors=(
+            *_LOST,
+            errors.NotFinishedError,
+            errors.NoResultError,
+            errors.ChooseOutputError,
+            errors.StorageUnavailableError,
+        ),
+    ),
+    Endpoint(
+        "POST",
+        "/v1/jobs/{name}/cancel",
+        jobs.cancel_job,
+        operation_id="cancelJob",
+        tag=Tag.JOBS,
+        summary="Cancel a job",
+        answers={
+            200: Answer("It is canceled.", models.JobView, example=examples.JOB),
+            202: Answer("It runs; its worker is told and stops it within 2 s.", models.JobView),
+        },
+        query=models.NoQuery,
+        errors=(*_LOST, errors.WrongStateError),
+    ),
+    Endpoint(
+        "POST",
+        "/v1/jobs/{name}/retry",
+        jobs.retry_job,
+        operation_id="retryJob",
+        tag=Tag.JOBS,
+        summary="Repeat a job that ended without success",
+        description=(
+            "Makes a new job with `retry_of` set; the old one stays as it is. Only a failed, "
+            "canceled or expired job can be repeated, and only while its inputs are stored."
+        ),
+        answers={200: _FINISHED, 202: _ACCEPTED},
+        query=models.SubmitQuery,
+        headers=(_KEY, _PREFER),
+        errors=(*_LOST, errors.WrongStateError, *_IDEMPOTENT, *_FULL),
+        submits=True,
+    ),
+    Endpoint(
+        "DELETE",
+        "/v1/jobs/{name}",
+        jobs.delete_job,
+        operation_id="deleteJob",
+        tag=Tag.JOBS,
+        summary="Delete a job, its files and its outputs",
+        description="A running job is canceled first. From now on its address answers 410.",
+        answers={204: Answer("It is gone.")},
+        query=models.NoQuery,
+        errors=_LOST,
+    ),
+    # --- operations ----------------------------------------------------------------------------
+    Endpoint(
+        "GET",
+        "/v1/operations",
+        operations.list_operations,
+        operation_id="listOperations",
+        tag=Tag.OPERATIONS,
+        summary="List the operations",
+        answers={200: Answer("All of them.", models.OperationList)},
+        query=models.NoQuery,
+    ),
+    Endpoint(
+        "GET",
+        "/v1/operations/{name}",
+        operations.get_operation,
+        operation_id="getOperation",
+        tag=Tag.OPERATIONS,
+        summary="Look at an operation",
+        answers={200: Answer("The operation.", models.OperationView)},
+        query=models.NoQuery,
+        errors=(errors.NotFoundError,),
+    ),
+    # --- service -------------------------------------------------------------------------------
+    Endpoint(
+        "GET",
+        "/healthz",
+        health.healthz,
+        operation_id="getHealth",
+        tag=Tag.SERVICE,
+        summary="Whether the process answers",
+        answers={200: Answer("It does.", models.Liveness)},
+        public=True,
+    ),
+    Endpoint(
+        "GET",
+        "/readyz",
+        health.readyz,
+        operation_id="getReadiness",
+        tag=Tag.SERVICE,
+        summary="Whether requests can be served",
+        answers={
+            200: Answer("They can.", models.Readiness, example=examples.READY),
+            503: Answer("They cannot; the checks say why.", models.Readiness),
+        },
+        public=True,
+    ),
+    Endpoint(
+        "GET",
+        "/metrics",
+        health.metrics,
+        operation_id="getMetrics",
+        tag=Tag.SERVICE,
+        summary="Figures for Prometheus",
+        answers={200: Answer("Prometheus' text format.", media_type="text/plain")},
+        public=True,
+    ),
+    Endpoint(
+        "GET",
+        "/openapi.json",
+        docs.openapi_json,
+        operation_id="getOpenapi",
+        tag=Tag.SERVICE,
+        summary="This document",
+        answers={200: Answer("OpenAPI 3.1.", media_type="application/json")},
+        public=True,
+    ),
+    Endpoint(
+        "GET",
+        "/docs",
+        docs.docs_page,
+        operation_id="getDocs",
+        tag=Tag.SERVICE,
+        summary="The documentation as a page",
+        answers={200: Answer("The page.", media_type="text/html")},
+        public=True,
+    ),
+    Endpoint(
+        "GET",
+        "/docs/style.css",
+        docs.style,
+        operation_id="getStyle",
+        tag=Tag.SERVICE,
+        summary="The page's style",
+        answers={200: Answer("CSS.", media_type="text/css")},
+        public=True,
+        shown=False,
+    ),
+    Endpoint(
+        "GET",
+        "/",
+        docs.home,
+        operation_id="getHome",
+        tag=Tag.SERVICE,
+        summary="Leads to the documentation",
+        answers={302: Answer("To /docs.")},
+        public=True,
+        shown=False,
+    ),
+)
+
+
+def addresses(endpoint: Endpoint, offered: Iterable[str]) -> tuple[str, ...]:
+    """What the router matches for this endpoint, where these operations are offered.
+
+    `/v1/jobs/{name}` is three kinds of addresses, and each takes other methods: jobs by their id,
+    operations, and whatever is neither, which a problem tells.
+    """
+    if endpoint.path != "/v1/jobs/{name}":
+        return (endpoint.path,)
+    job_id = "job_[0-9a-z]{26}"
+    operation = "|".join(map(re.escape, offered))
+    own = operation if endpoint.body is Body.FILE else job_id
+    patterns = (own, rf"(?!(?:{operation}|{job_id})\Z)[^/]+")
+    return tuple(f"/v1/jobs/{{name:{pattern}}}" for pattern in patterns)

@@ -1,0 +1,164 @@
+"""Both ways to submit: `POST /v1/jobs` and `PUT /v1/jobs/{operation}`.
+
+What can be refused without the body is refused before a byte of it is asked for.
+"""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+from multidict import MultiDict
+
+from fileproc.api.accepting import Accepted, accept, answer, wish_of
+from fileproc.api.body import Body, refuse_other_charsets
+from fileproc.api.context import Api, Caller, api_of, caller_of
+from fileproc.api.drafts import (
+    Draft,
+    check_count,
+    draft_from_query,
+    draft_of,
+    files_by_id,
+    operation_of,
+)
+from fileproc.api.forms import JobForm
+from fileproc.api.idempotency import Claim, claimed, key_of
+from fileproc.api.models import JobRequest, PutQuery, SubmitQuery
+from fileproc.api.reading import parse_json, query_params, read_body, read_query
+from fileproc.api.uploads import Uploads, empty_file
+from fileproc.errors import InvalidRequestError, UnsupportedMediaTypeError
+from fileproc.jobs import FileInfo
+from fileproc.operations import Operation
+from fileproc.store import Replay
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_OURS = frozenset(PutQuery.model_fields)
+
+
+async def create_job(request: web.Request) -> web.StreamResponse:
+    """`POST /v1/jobs`."""
+    api, caller = api_of(request), caller_of(request)
+    query = read_query(SubmitQuery, request.query)
+    wish = wish_of(request, query.wait)
+    key = key_of(request)
+    Body(request, api.settings).refuse_encoded()
+    if request.content_type == "application/json":
+        refuse_other_charsets(request)
+        accepted = await _from_json(api, caller, request, key)
+    elif request.content_type == "multipart/form-data":
+        accepted = await _from_form(api, caller, request, key)
+    else:
+        accepted_types = ["application/json", "multipart/form-data"]
+        raise UnsupportedMediaTypeError(
+            f"Send {' or '.join(accepted_types)}; to send just a file, "
+            "use PUT /v1/jobs/{operation}.",
+            accepted=accepted_types,
+        )
+    return await answer(api, request, caller, accepted, wish)
+
+
+async def _from_json(api: Api, caller: Caller, request: web.Request, key: str | None) -> Accepted:
+    limit = api.settings.max_json_bytes
+    body = await Body(request, api.settings).read(limit, "max_json_bytes", "A JSON body")
+    asked = read_body(JobRequest, parse_json(body))
+    draft = draft_of(api, asked)
+    check_count(api, draft.operation, len(asked.inputs))
+    wanted = [(ref.file_id, f"/inputs/{place}/file_id") for place, ref in enumerate(asked.inputs)]
+    files = await files_by_id(api, caller, draft.operation, wanted) if wanted else []
+    if key is None:
+        return await accept(api, caller, draft, inputs=files, brought=[])
+    async with claimed(api, caller, key) as claim:
+        return await accept(api, caller, draft, inputs=files, brought=[], claim=claim)
+
+
+async def _from_form(api: Api, caller: Caller, request: web.Request, key: str | None) -> Accepted:
+    async with claimed(api, caller, key) as claim, _uploads(api, claim) as uploads:
+        await api.ask_store()
+        draft, inputs, brought = await JobForm(api, caller, uploads).read(request)
+        return await accept(
+            api, caller, draft, inputs=inputs, brought=brought, claim=claim, uploads=uploads
+        )
+
+
+def _uploads(api: Api, claim: Claim) -> Uploads:
+    return Uploads(api, store=not isinstance(claim, Replay))
+
+
+async def put_job(request: web.Request) -> web.StreamResponse:
+    """`PUT /v1/jobs/{operation}`: the body is the file, the query the parameters."""
+    api, caller = api_of(request), caller_of(request)
+    name = request.match_info["name"]
+    operation = operation_of(api, name)
+    draft, query = _read_address(operation, request)
+    wish = wish_of(request, query.wait)
+    key = key_of(request)
+    _check_body(api, operation, request)
+    async with claimed(api, caller, key) as claim, _uploads(api, claim) as uploads:
+        await api.ask_store()
+        brought = await _take_body(api, operation, request, uploads, query.filename)
+        check_count(api, operation, len(brought))
+        accepted = await accept(
+            api, caller, draft, inputs=brought, brought=brought, claim=claim, uploads=uploads
+        )
+    return await answer(api, request, caller, accepted, wish)
+
+
+def _read_address(operation: Operation, request: web.Request) -> tuple[Draft, PutQuery]:
+    ours: MultiDict[str] = MultiDict()
+    params: dict[str, list[str]] = {}
+    for name, value in request.query.items():
+        if name in _OURS:
+            ours.add(name, value)
+        else:
+            params.setdefault(name, []).append(value)
+    query = read_query(PutQuery, ours)
+    return draft_from_query(operation, query_params(operation, params), query), query
+
+
+def _check_body(api: Api, operation: Operation, request: web.Request) -> None:
+    """What the headers tell about the body."""
+    if operation.min_inputs > 1:
+        detail = f"{operation.name} needs {operation.min_inputs} files: POST a form to /v1/jobs."
+        raise InvalidRequestError(detail)
+    if request.content_type.startswith("multipart/"):
+        raise UnsupportedMediaTypeError(
+            "The body of a PUT is the file itself; POST forms to /v1/jobs."
+        )
+    body = Body(request, api.settings)
+    body.refuse_encoded()
+    body.refuse_longer_than(api.settings.max_upload_bytes, "max_upload_bytes", "A file")
+    if request.content_length:
+        check_count(api, operation, 1)
+    elif request.content_length == 0 and operation.min_inputs:
+        raise empty_file("body")
+
+
+async def _take_body(
+    api: Api, operation: Operation, request: web.Request, uploads: Uploads, filename: str | None
+) -> list[FileInfo]:
+    info = None
+    if request.can_read_body:
+        most = api.settings.max_upload_bytes
+        body = Body(request, api.settings)
+        async with aclosing(body.chunks(most, "max_upload_bytes", "A file")) as chunks:
+            info = await uploads.take(
+                chunks,
+                filename=filename,
+                declared=_declared(request.headers),
+                operation=operation,
+                pointer="body",
+            )
+    if info is None and operation.min_inputs:
+        raise empty_file("body")
+    return [info] if info is not None else []
+
+
+def _declared(headers: Mapping[str, Any]) -> str | None:
+    """The Content-Type, unless it is what a tool says when it was told nothing."""
+    given = headers.get("Content-Type")
+    if given is None or given.startswith(("application/x-www-form-urlencoded", "*/*")):
+        return None
+    return str(given)

@@ -1,0 +1,108 @@
+"""How things read on the wire. Built as plain dicts: this runs for every answer."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pydantic_core import to_json
+
+from fileproc.jobs import FileInfo, Job, JobState
+from fileproc.operations import Operation
+from fileproc.settings import Settings
+
+
+def job_body(job: Job) -> bytes:
+    """A job as JSON."""
+    return to_json(job_view(job))
+
+
+def page_body(jobs: list[Job], next_cursor: str | None) -> bytes:
+    """A page of jobs as JSON."""
+    return to_json({"data": [job_view(job) for job in jobs], "next_cursor": next_cursor})
+
+
+def job_view(job: Job) -> dict[str, Any]:
+    """The members of `JobView`; pydantic's JSON writes times and models among them."""
+    document = job.document
+    return {
+        "id": job.id,
+        "object": "job",
+        "version": job.version,
+        "state": job.state,
+        "cancel_requested": job.cancel_requested,
+        "lane": job.lane,
+        "priority": document.priority,
+        "operation": document.operation,
+        "params": document.params,
+        "created_at": job.created_at,
+        "started_at": job.started_at,
+        "finished_at": job.finished_at,
+        "retry_at": job.retry_at,
+        "expires_at": job.expires_at,
+        "progress": job.progress,
+        "attempt": job.attempt,
+        "max_attempts": job.max_attempts,
+        "retry_of": document.retry_of,
+        "labels": document.labels,
+        "metadata": document.metadata,
+        "inputs": [_input_view(info) for info in document.inputs],
+        "outputs": job.result.outputs if job.result else [],
+        "error": job.error,
+        "usage": job.usage,
+        "provenance": job.result.provenance if job.result else None,
+        "links": _links(job),
+    }
+
+
+def _input_view(info: FileInfo) -> dict[str, Any]:
+    return {
+        "file_id": info.file_id,
+        "name": info.name,
+        "size": info.size,
+        "sha256": info.sha256,
+        "type": info.type,
+        "declared_type": info.declared_type,
+    }
+
+
+def job_path(job_id: str) -> str:
+    """The address of a job."""
+    return f"/v1/jobs/{job_id}"
+
+
+def _links(job: Job) -> dict[str, str]:
+    path = job_path(job.id)
+    links = {"self": path}
+    if job.state is JobState.SUCCEEDED:
+        links["result"] = path + "/result"
+    elif job.state.final:
+        links["retry"] = path + "/retry"
+    else:
+        links["cancel"] = path + "/cancel"
+    return links
+
+
+def description_of(operation: Operation) -> str:
+    """The longer text for readers who never see our code."""
+    return re.sub(r"Raises:\s+BadInput:", "A job can fail with:", operation.description)
+
+
+def operation_view(operation: Operation, settings: Settings) -> dict[str, Any]:
+    """The members of `OperationView`."""
+    heavy = operation.lane == "heavy"
+    return {
+        "name": operation.name,
+        "object": "operation",
+        "summary": operation.summary,
+        "description": description_of(operation),
+        "lane": operation.lane,
+        "accepts": list(operation.accepts),
+        "produces": list(operation.produces),
+        "min_inputs": operation.min_inputs,
+        "max_inputs": min(operation.max_inputs, settings.max_inputs),
+        "max_input_bytes": settings.max_upload_bytes,
+        "timeout_s": settings.heavy_job_timeout_s if heavy else settings.job_timeout_s,
+        "params_schema": operation.params.model_json_schema(),
+        "example": dict(operation.example),
+    }

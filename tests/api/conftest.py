@@ -1,0 +1,66 @@
+"""The api as a server on loopback, over the real store and the real storage."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+
+from fileproc.api import make_app
+from fileproc.resources import Resources
+from fileproc.store import open_store
+from support.books import Books
+from support.http import Hands
+
+if TYPE_CHECKING:
+    from fileproc.dev.engines import Valkey
+    from fileproc.objects import ObjectStore
+    from fileproc.settings import Settings
+    from fileproc.store import Store
+
+Client = TestClient[Any, Any]
+Serve = Callable[..., Awaitable[Client]]
+
+
+@pytest.fixture(autouse=True)
+def books(valkey: Valkey, settings: Settings) -> Iterator[Books]:
+    """Balanced after the test, whatever the test was about."""
+    ledger = Books(valkey.url, settings.redis_prefix)
+    yield ledger
+    assert ledger.complaints() == []
+    ledger.redis.close()
+
+
+@pytest.fixture
+async def serve(settings: Settings, objects: ObjectStore) -> AsyncIterator[Serve]:
+    """Starts an api whose settings differ by the keywords given; redirects are not followed."""
+    clients: list[Client] = []
+
+    @asynccontextmanager
+    async def opener(chosen: Settings) -> AsyncIterator[Resources]:
+        async with open_store(chosen) as store:  # the storage is shared: it is slow to open
+            yield Resources(chosen, store, objects)
+
+    async def start(**others: Any) -> Client:
+        app = make_app(settings.model_copy(update=others), opener)
+        client: Client = TestClient(TestServer(app))
+        await client.start_server()
+        clients.append(client)
+        return client
+
+    yield start
+    for client in clients:
+        await client.close()
+
+
+@pytest.fixture
+async def api(serve: Serve) -> Client:
+    return await serve()
+
+
+@pytest.fixture
+def hands(store: Store, objects: ObjectStore) -> Hands:
+    return Hands(store, objects)

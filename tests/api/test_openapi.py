@@ -1,0 +1,203 @@
+"""The document says what the api does, and the page shows it without any help from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fileproc.api import examples
+from fileproc.api.models import JobList, JobView, Readiness
+from fileproc.operations import catalogue
+from fileproc.settings import Auth
+from fileproc.store import Role, Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+# `wait` at 0, else every request would take up to a minute. What is valid by the schema may still
+# be refused: a random cursor is none of ours, random bytes are no picture, and of `width` and
+# `height` one must be given, which no schema of a query can say.
+CONFIG = """
+request-timeout = 30
+
+[parameters]
+"query.wait" = 0
+
+[checks]
+positive_data_acceptance.expected-statuses = [
+    "2xx", "3xx", 400, 401, 403, 404, 409, 410, 415, 422, 429,
+]
+"""
+
+
+async def document_of(api: Any) -> dict[str, Any]:
+    answer = await api.get("/openapi.json")
+    assert answer.status == 200
+    document: dict[str, Any] = await answer.json()
+    return document
+
+
+def entries(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, item in document["paths"].items():
+        for method, entry in item.items():
+            yield path, method, entry
+
+
+async def test_every_operation_is_named_summed_up_and_has_its_problems(api: Any) -> None:
+    document = await document_of(api)
+    assert document["openapi"] == "3.1.0"
+    names = [entry["operationId"] for _, _, entry in entries(document)]
+    assert len(set(names)) == len(names)
+    for path, _, entry in entries(document):
+        assert re.fullmatch(r"[a-z]+([A-Z][a-z0-9]*)+", entry["operationId"])
+        assert entry["summary"]
+        assert entry["tags"]
+        for status, response in entry["responses"].items():
+            assert response["description"]
+            if status >= "400" and status != "416" and path != "/readyz":
+                assert list(response["content"]) == ["application/problem+json"]
+
+
+async def test_every_reference_leads_somewhere(api: Any) -> None:
+    document = await document_of(api)
+
+    def references(value: Any) -> Iterator[str]:
+        if isinstance(value, dict):
+            if isinstance(value.get("$ref"), str):
+                yield value["$ref"]
+            for item in value.values():
+                yield from references(item)
+        elif isinstance(value, list):
+            for item in value:
+                yield from references(item)
+
+    for reference in references(document):
+        target: Any = document
+        for step in reference.removeprefix("#/").split("/"):
+            target = target[step]
+
+
+async def test_each_operation_has_a_put_of_its_own_with_typed_parameters(api: Any) -> None:
+    document = await document_of(api)
+    for name, operation in catalogue(debug=True).items():
+        put = document["paths"][f"/v1/jobs/{name}"]["put"]
+        documented = {item["name"] for item in put["parameters"] if item["in"] == "query"}
+        fields = operation.params.model_fields.items()
+        assert {field.alias or field_name for field_name, field in fields} <= documented
+        assert {"filename", "wait", "priority", "labels"} <= documented
+
+
+async def test_keys_are_asked_for_only_where_they_are(serve: Any) -> None:
+    with_keys = await document_of(await serve(auth=Auth.REQUIRED))
+    without = await document_of(await serve(auth=Auth.OFF))
+    assert with_keys["security"] == [{"key": []}]
+    assert without["security"] == []
+
+
+def test_the_examples_are_what_the_models_say() -> None:
+    for job in (examples.JOB, examples.ACCEPTED):
+        JobView.model_validate(job)
+    JobList.model_validate(examples.PAGE)
+    Readiness.model_validate(examples.READY)
+
+
+async def test_the_document_is_cached_by_its_etag(api: Any) -> None:
+    for path in ("/openapi.json", "/docs", "/docs/style.css"):
+        tag = (await api.get(path)).headers["ETag"]
+        assert (await api.get(path, headers={"If-None-Match": tag})).status == 304
+
+
+# --- the page ----------------------------------------------------------------------------------
+
+VOID = {"meta", "link", "wbr"}
+
+
+class Reader(HTMLParser):
+    """Collects what matters, and complains about tags that do not pair."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: set[str] = set()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.attributes: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+        for name, value in attrs:
+            self.attributes.add(name)
+            if name == "id":
+                self.ids.append(value or "")
+            if name in {"href", "src"}:
+                self.links.append(value or "")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+async def test_the_page_is_whole_and_needs_nobody_else(api: Any) -> None:
+    answer = await api.get("/docs")
+    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+    policy = answer.headers["Content-Security-Policy"]
+    assert "script-src" not in policy
+    assert policy.startswith("default-src 'none'")
+    reader = Reader()
+    reader.feed(await answer.text())
+    assert reader.open == []
+    assert not reader.tags & {"script", "iframe", "img", "style", "form"}
+    assert not {name for name in reader.attributes if name.startswith("on") or name == "style"}
+    assert len(set(reader.ids)) == len(reader.ids)
+    for link in reader.links:
+        if link.startswith("#"):
+            assert link[1:] in reader.ids
+        else:
+            assert link.startswith("/")
+            assert not link.startswith("//")
+            assert (await api.get(link)).status == 200
+
+
+async def test_every_type_of_problem_leads_to_its_place_on_the_page(api: Any) -> None:
+    page = await (await api.get("/docs")).text()
+    answers = [
+        await api.get("/v1/jobs/x"),
+        await api.put("/v1/jobs/file.probe", data=b""),
+        await api.put("/v1/jobs/nothing", data=b"x"),
+        await api.get("/v1/jobs?cursor=x"),
+    ]
+    for answer in answers:
+        _, _, anchor = (await answer.json())["type"].partition("#")
+        assert f'id="{anchor}"' in page
+
+
+# --- the api against its document --------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_the_api_keeps_to_its_document(serve: Any, store: Store, tmp_path: Path) -> None:
+    """Some thousands of requests made up from the document, right and wrong ones."""
+    api = await serve(auth=Auth.REQUIRED, upload_idle_s=5)
+    token = (await store.keys.create("fuzz", Role.USER)).token
+    config = tmp_path / "schemathesis.toml"
+    config.write_text(CONFIG)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(config), "run"),
+        str(api.make_url("/openapi.json")),
+        *("--checks", "all", "--phases", "examples,coverage,fuzzing,stateful"),
+        *("--max-examples", "8", "--seed", "20261122", "--continue-on-failure", "--no-color"),
+        *("-H", f"Authorization: Bearer {token}"),
+        cwd=tmp_path,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()[-12_000:]

@@ -18,6 +18,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from fileproc import crashpoints
 from fileproc.errors import SettingsError
 
 MIB = 1024 * 1024
@@ -145,6 +146,24 @@ class Settings(BaseSettings):
         False, description="A worker that finds Redis empty builds it again from the journal."
     )
 
+    journal_compact_s: PositiveSeconds = Field(
+        600, description="Old batches of the journal are folded into one object so often."
+    )
+    journal_compact_objects: Annotated[int, Field(ge=2)] = Field(
+        200, description="With fewer old batches than this, nothing is folded."
+    )
+    sweep_s: PositiveSeconds = Field(
+        600, description="The bucket is searched so often for objects that nothing points to."
+    )
+    orphan_s: Annotated[float, Field(ge=0)] = Field(
+        3600, description="Such an output is deleted when it is so old."
+    )
+    stale_upload_s: Annotated[float, Field(ge=0)] = Field(
+        86_400,
+        description="A file without a job, or an unfinished upload, is deleted when it is so old."
+        " Must exceed the time that the longest request takes.",
+    )
+
     lanes: str = Field("default,heavy", description="Lanes a worker serves.")
     concurrency: str | None = Field(
         None, description="Slots per lane: N, or default=4,heavy=1. Unset: cores, and 1 if heavy."
@@ -176,6 +195,12 @@ class Settings(BaseSettings):
     )
     debug_operations: bool = Field(False, description="Whether debug.* operations exist.")
 
+    crash_at: str | None = Field(
+        None,
+        description="A point of fileproc/crashpoints.py at which the process dies; for tests.",
+        json_schema_extra={"hidden": True},
+    )
+
     log_level: str = Field(
         "info", pattern="^(debug|info|warning|error)$", description="Least severe line printed."
     )
@@ -199,6 +224,13 @@ class Settings(BaseSettings):
             raise ValueError("must be a URL such as http://127.0.0.1:9000")
         return value.rstrip("/") if value else value
 
+    @field_validator("crash_at")
+    @classmethod
+    def _crash_point(cls, value: str | None) -> str | None:
+        if value is not None:
+            crashpoints.parse(value)
+        return value
+
     @field_validator("concurrency", "lanes")
     @classmethod
     def _well_formed(cls, value: str | None) -> str | None:
@@ -219,6 +251,15 @@ class Settings(BaseSettings):
         del file_secret_settings
         secrets = SecretFiles(settings_cls)
         return init_settings, env_settings, secrets, dotenv_settings
+
+
+def shown() -> list[str]:
+    """The settings that are for operators, in order: all but those of the tests."""
+    return [
+        name
+        for name, field in Settings.model_fields.items()
+        if not (isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("hidden"))
+    ]
 
 
 def variables(name: str) -> list[str]:
@@ -328,7 +369,8 @@ def slots(settings: Settings) -> dict[str, int]:
 def effective(settings: Settings) -> list[tuple[str, str, str]]:
     """(variable, value with secrets masked, description) of every setting, in order."""
     rows = []
-    for name, field in Settings.model_fields.items():
+    for name in shown():
+        field = Settings.model_fields[name]
         value = getattr(settings, name)
         rows.append((variables(name)[0], _masked(value), field.description or ""))
     return rows

@@ -10,7 +10,7 @@ import re
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
@@ -51,9 +51,10 @@ class Valkey:
 
     name = "Valkey"
 
-    def __init__(self, folder: Path, port: int = 0) -> None:
+    def __init__(self, folder: Path, port: int = 0, *, under: Sequence[str] = ()) -> None:
         self.folder = folder.absolute()
         self.port = port
+        self._under = under  # a program, with arguments, that becomes the server
         self._conf = self.folder / "valkey.conf"
         self._child = Child(self.name, (), log=self.folder / "valkey.log")
         self._password = ""
@@ -79,7 +80,7 @@ class Valkey:
         """
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._password = secret_in(self.folder / "password")
-        self._child.command = [str(find_valkey()), str(self._conf)]
+        self._child.command = [*self._under, str(find_valkey()), str(self._conf)]
         chosen = self.port
         for attempt in range(5):
             self.port = chosen or free_port(_HOST)

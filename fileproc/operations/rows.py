@@ -250,7 +250,7 @@ def records(lines: Lines, dialect: Dialect) -> Iterator[list[str]]:
     try:
         for row in reader:
             lines.pending = 0
-            if len(row) != width:
+            if len(row) != width or not row:
                 if not row and width != 1:
                     continue
                 width = width or _checked_width(row)

@@ -16,6 +16,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 from redis.retry import Retry
 
+from fileproc.crashpoints import crash_point
 from fileproc.store.scripts import scripts
 from fileproc.telemetry import STORE_ERRORS, get_logger
 
@@ -96,6 +97,8 @@ class Heartbeat(threading.Thread):
     def beat(self) -> None:
         """One call for all leases; raises RedisError, which `run` logs."""
         held = list(self._leases().items())
+        if held:
+            crash_point("heartbeat")
         arguments: list[Any] = [*self._head, self._about()]
         for job_id, token in held:
             arguments += [job_id, token, ""]

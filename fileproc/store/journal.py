@@ -1,8 +1,9 @@
 """The journal: every event in batches in object storage, and from it the store built again.
 
 A batch is gzip over lines of JSON, `[stream id, lines of events]`. A snapshot is the same with one
-line a job, folded; it stands for every batch whose first entry is not after its last. Batches are
-named by their first entry, so that one that is stored twice is the same object.
+line a job, folded; it stands for every batch that ends no later than itself. Both are named
+by their first and last entry: one that is stored twice is the same object, and a batch that a slow
+shipper stores late never replaces a longer one that begins with the same entry.
 """
 
 from __future__ import annotations
@@ -21,17 +22,18 @@ from fileproc.store.idempotency import LIFE_S
 from fileproc.store.keys import Keys
 
 AT_ONCE = 2_000
-_NAME = re.compile(r"(\d+)-(\d+)(?:_(\d+)-(\d+))?")
+_NAME = re.compile(r"(snapshot_)?(\d+)-(\d+)_(\d+)-(\d+)")
 
 StreamId = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Span:
-    """The entries that a journal object stands for; `last` is None where it is a batch."""
+    """The entries that a journal object stands for."""
 
     first: StreamId
-    last: StreamId | None = None
+    last: StreamId
+    folded: bool = False  # a snapshot
 
     @classmethod
     def of(cls, name: str) -> Span | None:
@@ -39,13 +41,13 @@ class Span:
         found = _NAME.fullmatch(name)
         if found is None:
             return None
-        first = int(found[1]), int(found[2])
-        return cls(first, (int(found[3]), int(found[4])) if found[3] else None)
+        first, last = (int(found[2]), int(found[3])), (int(found[4]), int(found[5]))
+        return cls(first, last, folded=bool(found[1]))
 
     @property
     def name(self) -> str:
-        first = f"{self.first[0]}-{self.first[1]}"
-        return f"{first}_{self.last[0]}-{self.last[1]}" if self.last else first
+        ends = f"{self.first[0]}-{self.first[1]}_{self.last[0]}-{self.last[1]}"
+        return f"snapshot_{ends}" if self.folded else ends
 
 
 def needed(spans: Iterable[Span]) -> list[Span]:
@@ -54,12 +56,11 @@ def needed(spans: Iterable[Span]) -> list[Span]:
     A snapshot forgets deleted jobs; a batch of before that survived a crash of the compaction would
     bring them back.
     """
-    ordered = sorted(spans, key=lambda span: span.first)
-    snapshots = [span for span in ordered if span.last]
-    newest = max(snapshots, key=lambda span: span.last or (0, 0), default=None)
-    if newest is None or newest.last is None:
+    ordered = sorted(spans)
+    newest = max((s for s in ordered if s.folded), key=lambda span: span.last, default=None)
+    if newest is None:
         return ordered
-    return [newest, *(span for span in ordered if not span.last and span.first > newest.last)]
+    return [newest, *(span for span in ordered if not span.folded and span.last > newest.last)]
 
 
 def stream_id(text: str) -> StreamId:

@@ -43,7 +43,7 @@ class Upkeep:
 
     async def adopt(self) -> int:
         """Put back what silent workers popped and never claimed."""
-        return int(await self._pipeline.script("adopt", AT_ONCE, FORGET_WORKER_MS))
+        return int(await self._pipeline.script("adopt", AT_ONCE, FORGET_WORKER_MS, *LANES))
 
     async def tick(self) -> tuple[int, int]:
         """Promote what is due, expire what is late, fill the short lists: (promoted, expired)."""

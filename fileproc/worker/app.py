@@ -14,6 +14,7 @@ import uvloop
 from aiojobs import Scheduler
 
 from fileproc import __version__
+from fileproc.crashpoints import arm, crash_point
 from fileproc.errors import (
     EngineError,
     SchemaError,
@@ -126,6 +127,7 @@ class Worker:
         """Let running jobs end; after the grace their executors are cancelled and hand back."""
         if len(self._jobs) and grace_s:
             log.info("draining", running=len(self._jobs), grace_s=grace_s)
+            crash_point("stopping")
         if not self._jobs.closed:
             await self._jobs.wait_and_close(timeout=grace_s)
 
@@ -194,6 +196,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[Worker]:
 
 
 async def _live(settings: Settings, *, burst: bool) -> int:
+    arm(settings.crash_at)
     loop = asyncio.get_running_loop()
     async with open_worker(settings) as worker:
         signals = _Signals(worker)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fileproc import __version__
+from fileproc.crashpoints import crash_point
 from fileproc.errors import FileprocError, StoreUnavailableError
 from fileproc.jobs import FileInfo, JobResult, OutputInfo, Progress, Provenance
 from fileproc.objects import attempt_prefix, file_key
@@ -98,6 +99,7 @@ class Executor:
                 outcome = await self._outcome(attempt, verdict)
             except asyncio.CancelledError:
                 outcome, shutdown = HandedBack(attempt.prefix), True
+                crash_point("handing-back")
             ATTEMPTS.labels(operation, outcome.name).inc()
             # A task of its own: a shutdown that comes now must not leave the books half written,
             # and must not hand back what may be settled already.
@@ -119,6 +121,7 @@ class Executor:
                 await asyncio.wait({work})
         if not work.cancelled():
             return work.result()  # it was ready before the kill: complete wins over cancel
+        crash_point("canceling")
         lost = verdict.result() is Pulse.LOST
         return Lost(attempt.prefix) if lost else Canceled(attempt.prefix)
 
@@ -128,8 +131,10 @@ class Executor:
             async with self._scratch.attempt(lease) as folder:
                 with attempt.timed("fetch"):
                     inputs = await self._fetch(lease, folder)
+                crash_point("input-fetched")
                 with attempt.timed("run"):
                     ending = await self._run(lease, folder, inputs)
+                crash_point("child-done")
                 if ending.error is not None:
                     return Failed(ending.error, prefix)
                 with attempt.timed("publish"):
@@ -165,6 +170,7 @@ class Executor:
             await self._queue.report_progress(
                 lease, self._lanes, progress.model_dump_json(exclude_none=True)
             )
+            crash_point("progress")
 
         throttle = Throttle(send)
         try:
@@ -190,9 +196,11 @@ class Executor:
 
         async def publish(number: int, output: Output) -> OutputInfo:
             async with gate:
+                crash_point("before-put")
                 stored = await self._objects.put_file(
                     f"{prefix}{number}", output.path, content_type=output.type
                 )
+            crash_point("output-stored")
             return OutputInfo(
                 name=output.name, size=stored.size, sha256=stored.sha256, type=output.type
             )
@@ -217,6 +225,7 @@ class Executor:
         """
         lease = attempt.lease
         settlement = outcome.settlement(lease)
+        crash_point("before-settle")
         tries = 0
         while True:
             try:
@@ -226,6 +235,7 @@ class Executor:
                 tries += 1
                 continue
             break
+        crash_point("settled")
         if verdict is Verdict.STALE:
             LEASES_LOST.inc()
             log.warning("an attempt was refused: its lease had been taken", job=lease.job_id)

@@ -7,6 +7,7 @@ import re
 import time
 from datetime import UTC, datetime, timedelta
 
+from fileproc.crashpoints import crash_point
 from fileproc.errors import FileprocError
 from fileproc.objects import ObjectInfo
 from fileproc.resources import Resources
@@ -22,9 +23,6 @@ from fileproc.telemetry import (
 
 ROUND_S = 1.0
 LOCK_S = 5.0
-SWEEP_S = 600.0
-ORPHAN_AGE = timedelta(hours=1)
-STALE_UPLOAD_S = 86_400.0
 SWEPT_AT_ONCE = 100
 
 _ATTEMPT = re.compile(r"attempts/(job_[0-9a-z]+)/(\d+)-[0-9a-f]{8}/\d+")
@@ -40,7 +38,7 @@ class Janitor:
         self._objects = resources.objects
         self._holder = holder
         # Not at once: workers that are restarted in a loop shall not list the bucket in a loop.
-        self._next_sweep = time.monotonic() + SWEEP_S / 10
+        self._next_sweep = time.monotonic() + self._settings.sweep_s / 10
 
     async def run(self) -> None:
         """One round a second, for ever; an engine that is away only costs rounds."""
@@ -57,14 +55,18 @@ class Janitor:
     async def round(self) -> None:
         """What is due now: each step is one bounded call."""
         await self._upkeep.tick()
+        crash_point("janitor-ticked")
         RECOVERED.inc(await self._upkeep.recover())
+        crash_point("recovered")
         ADOPTED.inc(await self._upkeep.adopt())
+        crash_point("adopted")
         PURGED.inc(await self._upkeep.purge())
+        crash_point("purged")
         await self.collect()
         await self._upkeep.trim_events(self._settings.events_window_s)
         await self._measure()
         if time.monotonic() >= self._next_sweep:
-            self._next_sweep = time.monotonic() + SWEEP_S
+            self._next_sweep = time.monotonic() + self._settings.sweep_s
             await self.sweep()
 
     async def collect(self) -> int:
@@ -77,20 +79,27 @@ class Janitor:
             SWEPT.labels("file").inc(len(keys))
         for prefix in prefixes:
             SWEPT.labels("output").inc(await self._objects.delete_prefix(prefix))
+        if due:
+            crash_point("trash-deleted")
         await self._upkeep.trashed(due)
         return len(due)
 
-    async def sweep(self, age: timedelta = ORPHAN_AGE) -> int:
+    async def sweep(self, age: timedelta | None = None) -> int:
         """Delete objects that nothing points to: what a killed process has left. Returns how many.
 
-        Nothing younger than `age` is touched: its record may be about to be written.
+        Nothing younger than `age` is touched: its record may be about to be written. A file gets
+        more time than an output: the first of a form is stored while the last still arrives.
         """
+        ages = {
+            "attempts/": age or timedelta(seconds=self._settings.orphan_s),
+            "files/": age or timedelta(seconds=self._settings.stale_upload_s),
+        }
         if await self._store.journal.empty():
             log.error("no sweep: redis has lost its data; run `python -m fileproc rebuild`")
             return 0
-        before = datetime.now(UTC) - age
         swept = 0
-        for root in ("attempts/", "files/"):
+        for root, oldest in ages.items():
+            before = datetime.now(UTC) - oldest
             batch: list[ObjectInfo] = []
             async for entry in self._objects.list(root):
                 if entry.modified < before:
@@ -99,7 +108,7 @@ class Janitor:
                     swept += await self._sweep_batch(batch)
                     batch = []
             swept += await self._sweep_batch(batch)
-        aborted = await self._objects.abort_uploads(older_than_s=STALE_UPLOAD_S)
+        aborted = await self._objects.abort_uploads(older_than_s=self._settings.stale_upload_s)
         SWEPT.labels("upload").inc(aborted)
         if swept or aborted:
             log.info("swept orphans", objects=swept, uploads=aborted)
@@ -109,7 +118,9 @@ class Janitor:
         wanted = await asyncio.gather(*(self._wanted(entry.key) for entry in batch))
         orphans = [entry.key for entry, keep in zip(batch, wanted, strict=True) if not keep]
         if orphans:
+            crash_point("sweep-found")
             await self._objects.delete(orphans)
+            crash_point("sweep-deleted")
             SWEPT.labels("orphan").inc(len(orphans))
         return len(orphans)
 

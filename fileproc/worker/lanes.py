@@ -9,6 +9,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 
+from fileproc.crashpoints import crash_point
 from fileproc.errors import StoreUnavailableError
 from fileproc.store import Lease
 from fileproc.store.queue import Queue
@@ -87,10 +88,13 @@ class Lane:
 
     async def _wait(self) -> bool:
         try:
-            return await self._queue.wait(self.name)
+            rung = await self._queue.wait(self.name)
         except StoreUnavailableError:
             await self._back_off()
             return True  # the pop may have acted: look
+        if rung:
+            crash_point("popped")
+        return rung
 
     async def _claim(self, free: int) -> list[Lease]:
         """Claim and start; asks with the same number until an answer is there."""
@@ -105,6 +109,8 @@ class Lane:
                 continue
             self._failures = 0
             break
+        if leases:
+            crash_point("claimed")
         for lease in leases:
             self._free -= 1
             RUNNING.labels(self.name).set(self.slots - self._free)

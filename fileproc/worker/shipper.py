@@ -1,6 +1,6 @@
 """The shipper: events go to object storage in batches, about a second behind, and are compacted.
 
-Any worker has one, under a lock; two at once store the same object twice and move the mark once.
+Any worker has one, under a lock; two at once store the same entries twice and move the mark once.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 
+from fileproc.crashpoints import crash_point
 from fileproc.errors import FileprocError
 from fileproc.objects import ObjectStore, journal_key, journal_root
 from fileproc.resources import Resources
@@ -17,8 +18,6 @@ from fileproc.telemetry import JOURNAL_LAG, JOURNAL_SHIPPED, get_logger
 
 ROUND_S = 0.5
 LOCK_S = 5.0
-COMPACT_S = 600.0
-COMPACT_OBJECTS = 200
 SETTLED_S = 60.0  # batches younger than this are left to the next compaction
 
 log = get_logger(__name__)
@@ -29,9 +28,10 @@ class Shipper:
         self._journal: Journal = resources.store.journal
         self._upkeep = resources.store.upkeep
         self._objects = resources.objects
+        self._settings = resources.settings
         self._keep_s = resources.settings.journal_keep_s
         self._holder = holder
-        self._next_compaction = time.monotonic() + COMPACT_S
+        self._next_compaction = time.monotonic() + self._settings.journal_compact_s
 
     async def run(self) -> None:
         """Ship for ever; an engine that is away only makes the lag grow."""
@@ -41,8 +41,9 @@ class Shipper:
                     while await self.ship():
                         pass
                     if time.monotonic() >= self._next_compaction:
-                        self._next_compaction = time.monotonic() + COMPACT_S
-                        await self.compact()
+                        every_s = self._settings.journal_compact_s
+                        self._next_compaction = time.monotonic() + every_s
+                        await self.compact(least=self._settings.journal_compact_objects)
                 JOURNAL_LAG.set(await self._journal.lag_s())
             except FileprocError as exc:
                 log.warning("shipper: a round was cut short", reason=exc.detail)
@@ -56,12 +57,15 @@ class Shipper:
         if not entries:
             return 0
         first, last = entries[0][0], entries[-1][0]
-        await self._put(Span(stream_id(first)), await asyncio.to_thread(pack, entries))
+        span = Span(stream_id(first), stream_id(last))
+        crash_point("ship-read")
+        await self._put(span, await asyncio.to_thread(pack, entries))
+        crash_point("ship-stored")
         await self._journal.shipped(last)
         JOURNAL_SHIPPED.inc(len(entries))
         return len(entries)
 
-    async def compact(self, *, least: int = COMPACT_OBJECTS) -> int:
+    async def compact(self, *, least: int) -> int:
         """Fold old batches into one snapshot, without deleted jobs and those long over.
 
         Returns how many objects it stands for. The snapshot is there before the batches go; what is
@@ -70,18 +74,20 @@ class Shipper:
         settled = (time.time() - SETTLED_S) * 1000
         spans = await read_spans(self._objects)
         kept = needed(spans)
-        old = [span for span in kept[:-1] if span.last or span.first[0] < settled]
+        old = [span for span in kept[:-1] if span.folded or span.last[0] < settled]
         if len(old) < least:
             return 0
         memory = Memory()
         for span in old:
             await read_into(self._objects, span, memory)
         memory.forget_ended_before(int((time.time() - self._keep_s) * 1000))
-        snapshot = Span(old[0].first, memory.last)
+        snapshot = Span(old[0].first, memory.last, folded=True)
         await self._put(snapshot, await asyncio.to_thread(pack, memory.snapshot()))
+        crash_point("compact-stored")
         gone = [span for span in spans if span != snapshot and _within(span, snapshot)]
         for start in range(0, len(gone), 500):
             await self._objects.delete([journal_key(s.name) for s in gone[start : start + 500]])
+            crash_point("compact-deleted")
         log.info("compacted the journal", objects=len(gone), jobs=len(memory.jobs))
         return len(gone)
 
@@ -95,7 +101,7 @@ class Shipper:
 
 
 def _within(span: Span, snapshot: Span) -> bool:
-    return snapshot.last is not None and (span.last or span.first) <= snapshot.last
+    return span.last <= snapshot.last
 
 
 async def read_spans(objects: ObjectStore) -> list[Span]:

@@ -2,11 +2,45 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import redis
 
-from fileproc.jobs import FINAL, LANES
+from fileproc.jobs import FINAL, LANES, UNSTARTED, JobState
+from support.snapshot import Fields, Snapshot, look
+
+SHORT_LIST = 16
+
+# What may stand below the prefix; with a life of its own or not.
+_LASTING = re.compile(
+    r"job:\S+|jobs:\S+|dead:\S+|file:\S+|wait:\S+|ring:\S+|flow:\S+|lane:\S+|ready:\S+|proc:\S+"
+    r"|worker:\S+|workers|leases|delayed|deadlines|final|trash|key:\S+|keys|events|schema|shipped"
+)
+_PASSING = re.compile(r"idem:\S+|lock:\S+|probe:\S+|worker:\S+|job:\S+|flow:\S+|limit:\S+")
+
+# Fields that a job in this state has, and those it must not have.
+_HAS = {
+    "running": {"w", "sa"},
+    "delayed": {"due"},
+    "succeeded": {"fa", "ex", "res", "pre"},
+    "failed": {"fa", "ex", "err"},
+    "canceled": {"fa", "ex"},
+    "expired": {"fa", "ex"},
+}
+_HAS_NOT = {
+    "awaiting_upload": {"w", "pg", "fa", "ex", "res", "pre"},
+    "queued": {"w", "pg", "fa", "ex", "res", "pre", "due", "cq", "del"},
+    "running": {"fa", "ex", "res", "pre", "due"},
+    "delayed": {"w", "pg", "fa", "ex", "res", "pre", "cq", "del"},
+    "succeeded": {"w", "pg", "due", "sc", "err"},
+    "failed": {"w", "pg", "due", "sc", "res", "pre"},
+    "canceled": {"w", "pg", "due", "sc", "res", "pre"},
+    "expired": {"w", "pg", "due", "sc", "res", "pre"},
+}
 
 
 class Books:
@@ -22,91 +56,200 @@ class Books:
     def zset(self, name: str) -> dict[str, float]:
         return dict(self.redis.zrange(self.key(name), 0, -1, withscores=True))
 
-    def jobs(self) -> dict[str, dict[str, str]]:
-        found = {}
-        for key in self.redis.scan_iter(match=self._glob("job:*"), count=1000):
-            found[key.removeprefix(self.key("job:"))] = self.redis.hgetall(key)
-        return found
+    def look(self) -> Snapshot:
+        return look(self.redis, self.prefix)
 
-    def _glob(self, tail: str) -> str:
-        return self.prefix.replace("{", "[{]").replace("}", "[}]") + tail
+    def jobs(self) -> dict[str, Fields]:
+        """Every record, also those that only say that their job is deleted."""
+        return self.look().records
+
+    def wipe(self) -> None:
+        """Delete all keys below the prefix, as a lost volume would take them."""
+        snapshot = self.look()
+        if snapshot.names:
+            self.redis.delete(*map(self.key, snapshot.names))
 
     def complaints(self) -> list[str]:
         """Everything that does not balance, as sentences."""
-        jobs = {job: f for job, f in self.jobs().items() if f["st"] != "deleted"}
-        wrong: list[str] = []
-        waiting = self._waiting()
-        ready = {lane: self.redis.lrange(self.key(f"ready:{lane}"), 0, -1) for lane in LANES}
-        popped = [
-            job
-            for key in self.redis.scan_iter(match=self._glob("proc:*"), count=1000)
-            for job in self.redis.lrange(key, 0, -1)
-        ]
-        places = [*waiting, *(job for ids in ready.values() for job in ids), *popped]
-        queued = {job for job, f in jobs.items() if f["st"] == "queued"}
-        live = [job for job in places if job in queued]
-        wrong += [f"{job} stands in two places" for job in live if live.count(job) > 1]
-        wrong += [f"{job} is queued and nowhere" for job in queued - set(live)]
-        # A canceled id may lie in a processing list until the worker claims; nowhere else.
-        stray = set(places) - queued - set(popped)
-        wrong += [f"{job} waits and is not queued" for job in stray]
-        wrong += self._state_sets(jobs)
-        wrong += self._accounts(jobs, waiting)
-        wrong += self._invariant(ready)
-        return wrong
+        return audit(self.look())
 
-    def _waiting(self) -> list[str]:
-        found: list[str] = []
-        for key in self.redis.scan_iter(match=self._glob("wait:*"), count=1000):
-            found += self.redis.zrange(key, 0, -1)
-        return found
 
-    def _state_sets(self, jobs: dict[str, dict[str, str]]) -> list[str]:
-        wrong = []
-        running = {job for job, f in jobs.items() if f["st"] == "running"}
-        if running != set(self.zset("leases")):
-            wrong.append(f"running {running} != leased {set(self.zset('leases'))}")
-        delayed = {job for job, f in jobs.items() if f["st"] == "delayed"}
-        if delayed != set(self.zset("delayed")):
-            wrong.append("delayed jobs and the delayed set differ")
-        final = {job for job, f in jobs.items() if f["st"] in FINAL}
-        if final != set(self.zset("final")):
-            wrong.append("final jobs and the set of expiries differ")
-        for job, fields in jobs.items():
-            owner, state = fields["own"], fields["st"]
-            if self.redis.zscore(self.key(f"jobs:{owner}"), job) is None:
-                wrong.append(f"{job} is not in its owner's index")
-            for other in ("queued", "running", "delayed", *FINAL):
-                listed = self.redis.zscore(self.key(f"jobs:{owner}:{other}"), job) is not None
-                if listed != (other == state):
-                    wrong.append(f"{job} is {state}; index {other} says {listed}")
-            if state == "failed" and self.redis.zscore(self.key(f"dead:{owner}"), job) is None:
-                wrong.append(f"{job} failed and is no dead letter")
-        return wrong
+def audit(now: Snapshot) -> list[str]:
+    """What is wrong at this moment, as sentences."""
+    checks = (
+        *(_kinds, _places, _right_places, _sets, _indexes, _records),
+        *(_tombstones, _files, _trash, _accounts, _turns),
+    )
+    return [complaint for check in checks for complaint in check(now)]
 
-    def _accounts(self, jobs: dict[str, dict[str, str]], waiting: list[str]) -> list[str]:
-        wrong = []
-        admitted: dict[tuple[str, str], int] = {}
-        for job, fields in jobs.items():
-            if fields["st"] == "running" or (fields["st"] == "queued" and job not in waiting):
-                flow = (fields["ln"], fields["own"])
-                admitted[flow] = admitted.get(flow, 0) + 1
-        for key in self.redis.scan_iter(match=self._glob("flow:*"), count=1000):
-            lane, owner = key.removeprefix(self.key("flow:")).split(":", 1)
-            counted = int(self.redis.hget(key, "adm") or 0)
-            if counted != admitted.pop((lane, owner), 0):
-                wrong.append(f"flow {lane}:{owner} counts {counted}")
-        wrong += [f"flow {flow} has {n} admitted and no account" for flow, n in admitted.items()]
-        return wrong
 
-    def _invariant(self, ready: dict[str, list[str]]) -> list[str]:
-        """Ready is full, or no flow that has something waiting is in the ring."""
-        wrong = []
-        for lane, ids in ready.items():
-            if self.redis.hget(self.key(f"lane:{lane}"), "paused") == "1":
-                continue
-            owners = self.redis.zrange(self.key(f"ring:{lane}"), 0, -1)
-            hungry = [o for o in owners if self.redis.exists(self.key(f"wait:{lane}:{o}"))]
-            if hungry and len(ids) < 16:
-                wrong.append(f"lane {lane}: {len(ids)} ready while {hungry} wait")
-        return wrong
+def unadoptable(now: Snapshot) -> list[str]:
+    """Popped ids that nobody would put back if their worker died now."""
+    return [
+        f"{ids} are popped by {worker}, which adoption does not know"
+        for (worker, _), ids in now.popped.items()
+        if worker not in now.zset("workers")
+    ]
+
+
+def _kinds(now: Snapshot) -> Iterator[str]:
+    for name in now.names:
+        pattern = _PASSING if name in now.lives else _LASTING
+        if not pattern.fullmatch(name):
+            yield f"the key {name} is of no kind we know, or lives longer or shorter than its kind"
+
+
+def _places(now: Snapshot) -> Iterator[str]:
+    """Queued jobs stand in exactly one list: waiting, ready or popped; nothing else stands there.
+
+    A withdrawn id may lie in a processing list until its worker claims; nowhere else.
+    """
+    waiting = [job for ids in now.waiting.values() for job in ids]
+    ready = [job for lane in LANES for job in now.ready(lane)]
+    popped = [job for ids in now.popped.values() for job in ids]
+    yield from (f"{job} waits and is not queued" for job in {*waiting, *ready} - now.queued)
+    stands = Counter(waiting + ready + popped)
+    for job in now.queued:
+        if stands[job] != 1:
+            yield f"{job} is queued and stands in {stands[job]} places"
+
+
+def _right_places(now: Snapshot) -> Iterator[str]:
+    """Each list holds jobs of its own lane and owner, and waiting keeps their order."""
+    for (lane, owner), ids in now.waiting.items():
+        for job, score in ids.items():
+            fields = now.jobs.get(job, {})
+            if (fields.get("ln"), fields.get("own")) != (lane, owner):
+                yield f"{job} waits for {owner} in {lane}, and is another's"
+            if float(fields.get("sc", "nan")) != score:
+                yield f"{job} waits at {score}, its place is {fields.get('sc')}"
+    lists = [(lane, now.ready(lane)) for lane in LANES]
+    lists += [(lane, ids) for (_, lane), ids in now.popped.items()]
+    for lane, jobs in lists:
+        for job in now.queued & set(jobs):
+            if now.jobs[job]["ln"] != lane:
+                yield f"{job} stands in a list of the lane {lane}, and is not of it"
+
+
+def _sets(now: Snapshot) -> Iterator[str]:
+    """Each state has its set, with the time that the record names."""
+
+    def of(*states: str) -> dict[str, Fields]:
+        return {job: fields for job, fields in now.jobs.items() if fields["st"] in states}
+
+    if set(of("running")) != set(now.zset("leases")):
+        yield f"running {set(of('running'))} != leased {set(now.zset('leases'))}"
+    for name, states, member in (("delayed", ["delayed"], "due"), ("final", [*FINAL], "ex")):
+        expected = {job: float(fields.get(member, -1)) for job, fields in of(*states).items()}
+        if expected != now.zset(name):
+            yield f"the set {name} holds {now.zset(name)}, the records say {expected}"
+    for job in set(now.zset("deadlines")) - set(of(*UNSTARTED)):
+        yield f"{job} has a deadline to start, and has started or is over"
+
+
+def _indexes(now: Snapshot) -> Iterator[str]:
+    """An owner's indexes list exactly the owner's jobs, by the time of their making."""
+    expected: dict[str, dict[str, float]] = {}
+    for job, fields in now.jobs.items():
+        owner, state = fields["own"], fields["st"]
+        for name in (f"jobs:{owner}", f"jobs:{owner}:{state}"):
+            expected.setdefault(name, {})[job] = float(fields["ca"])
+        if state == JobState.FAILED:
+            expected.setdefault(f"dead:{owner}", {})[job] = float(fields["fa"])
+    held = {name: now.zsets[name] for name in now.zsets if name.startswith(("jobs:", "dead:"))}
+    for name in sorted({*expected, *held}):
+        if expected.get(name, {}) != held.get(name, {}):
+            yield f"{name} lists {held.get(name)}, the records say {expected.get(name)}"
+
+
+def _records(now: Snapshot) -> Iterator[str]:
+    for job, fields in now.jobs.items():
+        state = fields["st"]
+        if f"job:{job}" in now.lives:
+            yield f"{job} is not deleted, and its record will vanish"
+        if missing := _HAS.get(state, set()) - fields.keys():
+            yield f"{job} is {state} without {missing}"
+        if surplus := _HAS_NOT[state] & fields.keys():
+            yield f"{job} is {state} and still has {surplus}"
+        if int(fields["at"]) < 0 or int(fields["at"]) > int(fields["tok"]):
+            yield f"{job} was attempted {fields['at']} times in {fields['tok']} claims"
+        if state == JobState.SUCCEEDED and _published(fields) != fields.get("pre"):
+            yield f"{job} has its outputs in {fields.get('pre')}, its result says otherwise"
+
+
+def _published(fields: Fields) -> Any:
+    return json.loads(fields.get("res", "{}")).get("prefix")
+
+
+def _tombstones(now: Snapshot) -> Iterator[str]:
+    for job in now.records.keys() - now.jobs.keys():
+        if f"job:{job}" not in now.lives:
+            yield f"{job} is deleted, and its tombstone never ends"
+        if surplus := now.records[job].keys() - {"st", "own"}:
+            yield f"{job} is deleted and still has {surplus}"
+
+
+def _files(now: Snapshot) -> Iterator[str]:
+    """A file is there as long as jobs use it, and counts them."""
+    uses: Counter[str] = Counter()
+    for job, fields in now.jobs.items():
+        for file in fields.get("fi", "").split():
+            uses[file] += 1
+            record = now.hashes.get(f"file:{file}", {})
+            if record.get("own") != fields["own"]:
+                yield f"{job} uses the file {file} of {record.get('own')}"
+    for name, record in now.hashes.items():
+        if name.startswith("file:"):
+            counted = uses.pop(name.removeprefix("file:"), 0)
+            if not counted or int(record["n"]) != counted:
+                yield f"{name} is used by {counted} jobs and counts {record['n']}"
+
+
+def _trash(now: Snapshot) -> Iterator[str]:
+    """Nothing that a job shows or needs is about to be deleted."""
+    trash = tuple(now.zset("trash"))
+    if "" in trash:
+        yield "the trash holds an empty name: that is the whole bucket"
+    prefixes = tuple(what for what in trash if what.endswith(("/", "-")))
+    for job, fields in now.jobs.items():
+        if "del" not in fields and fields.get("pre", "").startswith(prefixes):
+            yield f"the outputs of {job} are in the trash"
+    for name in now.hashes:
+        if name.startswith("file:") and f"files/{name.removeprefix('file:')}" in trash:
+            yield f"{name} is in use and in the trash"
+
+
+def _accounts(now: Snapshot) -> Iterator[str]:
+    """Admitted is what is ready, popped or running; an account ends only when it is idle."""
+    waiting = {job for ids in now.waiting.values() for job in ids}
+    admitted: Counter[tuple[str, str]] = Counter()
+    for job, fields in now.jobs.items():
+        if fields["st"] == "running" or (fields["st"] == "queued" and job not in waiting):
+            admitted[fields["ln"], fields["own"]] += 1
+    for (lane, owner), flow in now.flows.items():
+        name, counted = f"flow:{lane}:{owner}", int(flow.get("adm", 0))
+        if counted != admitted.pop((lane, owner), 0):
+            yield f"{name} counts {counted}"
+        paused, ends = flow.get("paused") == "1", name in now.lives
+        if ends and (counted or paused):
+            yield f"{name} will be forgotten, though it is in use: {flow}"
+        # One that lingers in the ring ends when its turn shows that nothing waits.
+        waits = (lane, owner) in now.waiting or owner in now.zset(f"ring:{lane}")
+        if not (ends or counted or paused or waits):
+            yield f"{name} is idle and will never be forgotten: {flow}"
+    yield from (f"{flow} has {n} admitted and no account" for flow, n in admitted.items() if n)
+
+
+def _turns(now: Snapshot) -> Iterator[str]:
+    """Who may run and has work takes turns; the short list is full, or nobody in turn has any."""
+    for lane, owner in now.waiting:
+        if now.may_take_turns(lane, owner) and owner not in now.zset(f"ring:{lane}"):
+            yield f"{owner} waits in {lane} and never gets a turn"
+    for (lane, owner), flow in now.flows.items():
+        if flow.get("paused") == "1" and owner in now.zset(f"ring:{lane}"):
+            yield f"{owner} is paused in {lane} and takes turns"
+    for lane in LANES:
+        if not now.paused(lane) and len(now.ready(lane)) < SHORT_LIST:
+            hungry = [o for o in now.zset(f"ring:{lane}") if (lane, o) in now.waiting]
+            if hungry:
+                yield f"lane {lane}: {len(now.ready(lane))} ready while {hungry} wait"

@@ -200,7 +200,7 @@ async def test_compaction_keeps_what_is_needed_and_nothing_else(
     assert len(await read_spans(resources.objects)) == 4
     assert await shipper.compact(least=2) == 3
     spans = await read_spans(resources.objects)
-    assert sum(span.last is not None for span in spans) == 1
+    assert sum(span.folded for span in spans) == 1
     assert len(spans) == 2
     books.wipe()
     report = await rebuild(resources)
@@ -276,6 +276,31 @@ async def test_two_shippers_at_once_ship_everything_once(
     assert await shipper.ship() == 0
     books.wipe()
     assert (await rebuild(resources)).queued == 20
+
+
+async def test_batch_of_a_slow_shipper_takes_nothing_back(
+    resources: Resources, shipper: Shipper, books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lost its lock while it stored; what another has shipped meanwhile begins the same way."""
+    put, has_read, go_on = shipper._put, asyncio.Event(), asyncio.Event()
+
+    async def slow(*what: Any) -> None:
+        has_read.set()
+        await go_on.wait()
+        await put(*what)
+
+    monkeypatch.setattr(shipper, "_put", slow)
+    for _ in range(5):
+        await resources.store.jobs.accept(make_job())
+    late = asyncio.create_task(shipper.ship())
+    await has_read.wait()
+    for _ in range(5):
+        await resources.store.jobs.accept(make_job())
+    assert await Shipper(resources, "other").ship() == 10
+    go_on.set()
+    assert await late == 5
+    books.wipe()
+    assert (await rebuild(resources)).queued == 10
 
 
 async def test_lost_store_is_not_swept_until_it_is_rebuilt(

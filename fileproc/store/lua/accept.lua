@@ -54,6 +54,8 @@ call('HSET', key, 'st', state, 'own', owner, 'ln', lane, 'v', 1, 'tok', 0, 'at',
 if #files > 0 then call('HSET', key, 'fi', table.concat(files, ' ')) end
 if tonumber(ARGV[16]) > 0 or ARGV[17] ~= '1' then
   call('HSET', flow_key(lane, owner), 'cap', ARGV[16], 'weight', ARGV[17])
+  reconsider(lane, owner)  -- a higher cap lets those run that wait
+  touched[lane] = true
 end
 index('jobs:' .. owner, id, now)
 index('jobs:' .. owner .. ':' .. state, id, now)

@@ -15,14 +15,14 @@ if paused then
     local job = load(id)
     if job and (owner == '' or job.own == owner) then
       call('LREM', P .. 'ready:' .. lane, 0, id)
-      unadmit(lane, job.own, 1)
       enter(job)
+      unadmit(lane, job.own, 1)
       back = back + 1
     end
   end
 else
   call('HDEL', key, 'paused')
-  if owner ~= '' and call('EXISTS', wait_key(lane, owner)) == 1 then ring_in(lane, owner) end
+  if owner ~= '' then reconsider(lane, owner) end
 end
 touched[lane] = true
 commit()

@@ -108,7 +108,7 @@ local function flow_of(lane, owner)
   local f = call('HMGET', flow_key(lane, owner), 'adm', 'pass', 'cap', 'weight', 'paused')
   return {
     adm = tonumber(f[1]) or 0, pass = tonumber(f[2]) or 0, cap = tonumber(f[3]) or 0,
-    weight = tonumber(f[4]) or 1, paused = f[5] == '1',
+    weight = math.max(1, tonumber(f[4]) or 1), paused = f[5] == '1',
   }
 end
 
@@ -128,14 +128,19 @@ local function enter(job)
   touched[job.ln] = true
 end
 
-local function unadmit(lane, owner, n)
-  local admitted = call('HINCRBY', flow_key(lane, owner), 'adm', -n)
-  touched[lane] = true
-  if call('EXISTS', wait_key(lane, owner)) == 1 then
-    ring_in(lane, owner)
-  elseif admitted <= 0 then
+-- After a change of its account a flow takes turns again, or it is idle and its account will end.
+local function reconsider(lane, owner)
+  if call('EXISTS', wait_key(lane, owner)) == 1 then return ring_in(lane, owner) end
+  local flow = flow_of(lane, owner)
+  if flow.adm <= 0 and not flow.paused then  -- a pause is for as long as nobody resumes
     call('EXPIRE', flow_key(lane, owner), IDLE_FLOW_S)
   end
+end
+
+local function unadmit(lane, owner, n)
+  call('HINCRBY', flow_key(lane, owner), 'adm', -n)
+  touched[lane] = true
+  reconsider(lane, owner)
 end
 
 -- Takes up to `want` ids out of waiting, in fair turns, and counts them as admitted.
@@ -163,8 +168,12 @@ local function feed(lane, want)
     else
       call('ZADD', ring, pass, owner)
     end
-    call('HSET', flow_key(lane, owner), 'adm', flow.adm + took, 'pass', pass)
-    if flow.adm == 0 then call('PERSIST', flow_key(lane, owner)) end
+    if took > 0 then
+      call('HSET', flow_key(lane, owner), 'adm', flow.adm + took, 'pass', pass)
+      if flow.adm == 0 then call('PERSIST', flow_key(lane, owner)) end
+    else
+      reconsider(lane, owner)  -- the last one that waited was withdrawn
+    end
   end
   if virtual then call('HSET', P .. 'lane:' .. lane, 'vt', virtual) end
   return out
@@ -189,8 +198,8 @@ end
 -- Back into the queue, still admitted, as the next to be taken; a pause sends it to wait instead.
 local function put_back(job)
   if lane_paused(job.ln) or flow_of(job.ln, job.own).paused then
-    unadmit(job.ln, job.own, 1)
     enter(job)
+    unadmit(job.ln, job.own, 1)
   else
     call('RPUSH', P .. 'ready:' .. job.ln, job.id)
   end

@@ -4,10 +4,11 @@
 -- Returns for each 1 done, 2 it was done before, 0 stale: somebody else has, or ended, the job.
 --         On 0 the objects go to the trash here; on 2 they are the published ones.
 local TARGET = {complete = 'succeeded', fail = 'failed', cancel = 'canceled', retry = 'delayed', release = 'queued'}
+local UNDONE = {retry = true, release = true}  -- they cancel a job whose owner wants that
 local out = {}
 
 local function settle(job, name, delay, prefix, data)
-  if job.cq and (name == 'retry' or name == 'release') then name, data = 'cancel', '' end
+  if job.cq and UNDONE[name] then name, data = 'cancel', '' end
   index('leases', job.id, false)
   if name ~= 'complete' then trash(prefix, now) end
   if name == 'complete' then
@@ -36,7 +37,7 @@ for i = 1, #ARGV, 6 do
   if mine and job.st == 'running' then
     settle(job, name, tonumber(ARGV[i + 3]), ARGV[i + 4], ARGV[i + 5])
     out[#out + 1] = 1
-  elseif mine and (job.st == TARGET[name] or (job.st == 'canceled' and job.cq)) then
+  elseif mine and (job.st == TARGET[name] or (job.st == 'canceled' and job.cq and UNDONE[name])) then
     out[#out + 1] = 2
   else
     -- Never the published ones, whatever a confused worker sends after its own complete.

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from fileproc import telemetry
+from fileproc.crashpoints import crash_point
 from fileproc.errors import JobError
 from fileproc.jobs import Progress, Usage
 from fileproc.operations import Limits, Output
@@ -110,6 +111,7 @@ class Attempt:
             self._process = self._template.begin(
                 self.folder, self.limits, [task.fileno(), says.fileno(), writes.fileno()]
             )
+        crash_point("child-started")
         return voice.fileno(), stderr.fileno()
 
     def _task(self) -> Task:

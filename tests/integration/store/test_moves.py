@@ -215,6 +215,15 @@ async def test_complete_wins_over_a_cancel_that_comes_late(store: Store) -> None
         await store.jobs.cancel("acme", lease.job_id)
 
 
+async def test_result_that_comes_after_the_cancel_is_not_published(store: Store) -> None:
+    lease = await one(store)
+    await store.jobs.cancel("acme", lease.job_id)
+    assert await store.queue.settle(Settlement.cancel(lease)) is Verdict.DONE
+    late = make_result(lease)
+    assert await store.queue.settle(Settlement.complete(lease, late)) is Verdict.STALE
+    assert await store.upkeep.trash() == [late.prefix]
+
+
 async def test_deleted_job_is_gone_and_its_objects_are_trash(store: Store) -> None:
     info = make_file()
     lease = await one(store, new_files=[info])

@@ -9,6 +9,7 @@ import pytest
 
 from fileproc.jobs import JobState
 from fileproc.store import Heartbeat, Lease, Pulse, Settlement, Store, Verdict, open_store
+from support.clock import step_clock
 from support.jobs import make_job, make_result
 from support.waiting import eventually
 
@@ -128,6 +129,42 @@ async def test_dead_workers_that_popped_the_whole_short_list_stall_nobody(
         while taken < 40:
             taken += await eventually(alive.upkeep.adopt) and len(await take(alive, 100))
         assert taken == 40
+
+
+async def test_worker_that_died_lately_is_found_behind_many_dead_ones(
+    settings: Settings, books: Books
+) -> None:
+    """Dead workers are kept for an hour, a round looks at 200: the fresh ones come first."""
+    past = books.look().now_ms - 60_000
+    books.redis.zadd(books.key("workers"), {f"wrk_{number}": past for number in range(300)})
+    async with open_store(settings) as dead, open_store(settings) as alive:
+        await asyncio.to_thread(beat(with_lease(settings, 0.05), dead.queue.worker).beat)
+        await alive.jobs.accept(make_job())
+        assert await dead.queue.wait("default")
+        assert await eventually(alive.upkeep.adopt) == 1
+        assert len(await take(alive)) == 1
+
+
+async def test_popped_job_is_adopted_though_everything_was_down_for_hours(
+    settings: Settings, books: Books
+) -> None:
+    async with open_store(settings) as dead, open_store(settings) as alive:
+        await asyncio.to_thread(beat(settings, dead.queue.worker).beat)
+        await alive.jobs.accept(make_job())
+        assert await dead.queue.wait("default")
+        step_clock(books.redis, books.prefix, 5 * 3_600_000)
+        assert await alive.upkeep.adopt() == 1
+        assert books.zset("workers") == {}
+
+
+async def test_pause_of_an_owner_outlives_all_its_jobs(store: Store, books: Books) -> None:
+    await store.jobs.accept(make_job())
+    (lease,) = await take(store)
+    await store.upkeep.pause("default", "acme")
+    await store.queue.settle(Settlement.complete(lease, make_result(lease)))
+    step_clock(books.redis, books.prefix, 30 * 86_400_000)
+    await store.jobs.accept(make_job())
+    assert await take(store) == []
 
 
 async def test_small_owners_do_not_wait_behind_a_big_one(store: Store) -> None:

@@ -67,6 +67,7 @@ def test_csv_keeps_every_cell_as_it_is_written(tmp_path: Path) -> None:
         ("a,b\n1,2\r\n3,4", [["a", "b"], ["1", "2"], ["3", "4"]]),
         ("a,b\n\n1,2\n\n", [["a", "b"], ["1", "2"]]),
         ("a\n\nb\n", [["a"], [""], ["b"]]),
+        ("\n\na,b\n1,2\n", [["a", "b"], ["1", "2"]]),
         ("\ufeffa,b\n1,2\n", [["a", "b"], ["1", "2"]]),
         ('a,b\n1,5" pipe\n', [["a", "b"], ["1", '5" pipe']]),
         ('a,b\n 1 , "q" \n', [["a", "b"], [" 1 ", ' "q" ']]),

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from fileproc.jobs import FINAL, MOVES, JobState, Transition
+from fileproc.operations import reference
 from fileproc.settings import GIB, MIB, Settings, shown, variables
 
 DOCS = Path(__file__).parent
@@ -84,7 +85,11 @@ def _pairs(transition: Transition) -> list[tuple[str, str]]:
     return [(source, target) for source in sources for target in targets]
 
 
-PAGES = {"architecture": architecture_page, "settings": settings_page}
+PAGES = {
+    "architecture": architecture_page,
+    "operations": reference.markdown,
+    "settings": settings_page,
+}
 
 
 def main() -> None:

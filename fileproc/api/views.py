@@ -7,9 +7,11 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from fileproc.jobs import FileInfo, Job, JobState
-from fileproc.operations import Operation
+from fileproc.jobs import FileInfo, Job, JobDocument, JobState
+from fileproc.operations import Operation, secret_params
 from fileproc.settings import Settings
+
+MASK = "********"
 
 
 def job_body(job: Job) -> bytes:
@@ -34,7 +36,7 @@ def job_view(job: Job) -> dict[str, Any]:
         "lane": job.lane,
         "priority": document.priority,
         "operation": document.operation,
-        "params": document.params,
+        "params": _params(document),
         "created_at": job.created_at,
         "started_at": job.started_at,
         "finished_at": job.finished_at,
@@ -52,6 +54,17 @@ def job_view(job: Job) -> dict[str, Any]:
         "usage": job.usage,
         "provenance": job.result.provenance if job.result else None,
         "links": _links(job),
+    }
+
+
+def _params(document: JobDocument) -> dict[str, Any]:
+    """The parameters as they were understood; a password is told to the worker only."""
+    secrets = secret_params(document.operation)
+    if not secrets:
+        return document.params
+    return {
+        name: MASK if name in secrets and value is not None else value
+        for name, value in document.params.items()
     }
 
 

@@ -1,6 +1,13 @@
 """Operations on files. One module is one operation: parameters, and a plain function over paths."""
 
-from fileproc.operations.registry import Operation, Params, catalogue, find, operation
+from fileproc.operations.registry import (
+    Operation,
+    Params,
+    catalogue,
+    find,
+    operation,
+    secret_params,
+)
 from fileproc.operations.work import (
     BadInput,
     Input,
@@ -24,4 +31,5 @@ __all__ = [
     "clean_name",
     "find",
     "operation",
+    "secret_params",
 ]

@@ -148,3 +148,11 @@ def find(name: str, *, debug: bool = False) -> Operation:
             ],
         )
     return known[name]
+
+
+@cache
+def secret_params(name: str) -> frozenset[str]:
+    """Parameters of an operation that are never shown again: those marked `writeOnly`."""
+    entry = _load().get(name)
+    properties = entry.params.model_json_schema().get("properties", {}) if entry else {}
+    return frozenset(field for field, schema in properties.items() if schema.get("writeOnly"))

@@ -30,6 +30,17 @@ async def test_an_etag_changes_with_the_job_and_saves_the_body(api: Any, hands: 
     assert (await changed.json())["state"] == "running"
 
 
+async def test_a_password_is_told_to_the_worker_and_to_nobody_else(api: Any, hands: Hands) -> None:
+    params = {"password": "correct horse", "dpi": "72"}
+    answer = await api.put("/v1/jobs/pdf.to_images", params=params, data=b"%PDF-1.7\n%%EOF\n")
+    job = await answer.json()
+    assert (answer.status, job["params"]["password"], job["params"]["dpi"]) == (202, "********", 72)
+    for url in (f"/v1/jobs/{job['id']}", "/v1/jobs"):
+        assert "correct horse" not in await (await api.get(url)).text()
+    lease = await hands.take()
+    assert lease.document.params["password"] == "correct horse"
+
+
 async def test_head_answers_without_a_body(api: Any) -> None:
     job = await submit(api)
     answer = await api.head(f"/v1/jobs/{job['id']}")

@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
@@ -66,19 +66,19 @@ async def accept(
             return _replayed(claim, mark)
         new = replace(new, reservation=claim, fingerprint=mark)
     crash_point("before-accept")
-    job_id = await _written(api, new, uploads)
+    job_id, accepted_at = await _written(api, new, uploads)
     crash_point("accepted")
-    if job_id != new.id:
+    if job_id != new.id or accepted_at is None:
         return Accepted(job_id, None)
     SUBMITTED.labels(draft.operation.name).inc()
-    return Accepted(job_id, _snapshot(new))
+    return Accepted(job_id, _snapshot(new, accepted_at))
 
 
-async def _written(api: Api, new: NewJob, uploads: Uploads | None) -> str:
+async def _written(api: Api, new: NewJob, uploads: Uploads | None) -> tuple[str, datetime | None]:
     if uploads is None:
-        return await api.resources.store.jobs.accept(new)
+        return await api.resources.store.jobs.accept_at(new)
     try:
-        job_id = await api.resources.store.jobs.accept(new)
+        job_id, accepted_at = await api.resources.store.jobs.accept_at(new)
     except FileprocError as exc:
         if isinstance(exc, StoreUnavailableError):
             # Redis may have acted and its answer got lost. A job without its files would be worse
@@ -90,7 +90,7 @@ async def _written(api: Api, new: NewJob, uploads: Uploads | None) -> str:
         raise
     if job_id == new.id:
         uploads.kept()
-    return job_id
+    return job_id, accepted_at
 
 
 def _new_job(
@@ -131,11 +131,8 @@ def _replayed(claim: Replay, mark: str) -> Accepted:
     return Accepted(claim.job_id, None)
 
 
-def _snapshot(new: NewJob) -> Job:
-    """The job as it was written, without asking Redis again.
-
-    `created_at` is this machine's clock here; later answers give Redis' own.
-    """
+def _snapshot(new: NewJob, accepted_at: datetime) -> Job:
+    """The job as it was written, without asking Redis again."""
     return Job.model_construct(
         id=new.id,
         owner=new.owner,
@@ -146,7 +143,7 @@ def _snapshot(new: NewJob) -> Job:
         attempt=0,
         max_attempts=new.max_attempts,
         cancel_requested=False,
-        created_at=datetime.now(UTC),
+        created_at=accepted_at,
         started_at=None,
         finished_at=None,
         expires_at=None,

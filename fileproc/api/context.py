@@ -38,6 +38,7 @@ class Api:
         operations: the catalogue that this deployment offers.
         pending: what the start could not do yet (make the bucket, ...), by name; shown in /readyz.
         draining: SIGTERM came; long polls answer at once, /readyz says no.
+        open: requests being answered.
         unusable: gets the reason for which this process must end, if ever.
     """
 
@@ -46,6 +47,8 @@ class Api:
     operations: Mapping[str, Operation]
     pending: dict[str, str] = field(default_factory=dict)
     draining: bool = False
+    open: int = 0
+    _quiet: asyncio.Event = field(default_factory=asyncio.Event)
     unusable: asyncio.Future[None] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
@@ -89,6 +92,23 @@ class Api:
         for timeout in self._waits:
             if not timeout.expired():  # one that has fired refuses
                 timeout.reschedule(now)
+
+    def answered(self) -> None:
+        """One request less is open."""
+        self.open -= 1
+        if self.draining and not self.open:
+            self._quiet.set()
+
+    async def quiet(self, within_s: float) -> bool:
+        """Wait, while draining, until no request is open; False if the time is over before."""
+        try:
+            async with asyncio.timeout(within_s):
+                while self.open:
+                    self._quiet.clear()
+                    await self._quiet.wait()
+        except TimeoutError:
+            return False
+        return True
 
     async def close(self) -> None:
         """Wait for what runs in the background."""

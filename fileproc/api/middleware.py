@@ -5,6 +5,7 @@ One middleware, because each costs a coroutine per request; it reads as the list
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from time import perf_counter
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=-]{1,128}")
+_PROCESS: Final = os.urandom(8).hex()
+_numbers = itertools.count(1)
 _TOKEN = re.compile(r"[Bb]earer +([A-Za-z0-9._~+/=-]{1,200}) *")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
 _CLIENT_GONE: Final = 499  # nginx' number for it; only in metrics, nobody receives it
@@ -50,14 +53,19 @@ def boundary(endpoints: dict[Handler, Endpoint]) -> Middleware:
         endpoint = endpoints.get(request.match_info.handler)
         request_id = request[REQUEST_ID] = _request_id(request)
         structlog.contextvars.bind_contextvars(request_id=request_id)
+        api = request.app[API]
+        api.open += 1
         REQUESTS_OPEN.inc()
         status = _CLIENT_GONE
         try:
             response = await _answer(request, handler, endpoint)
             status = response.status
         finally:
+            api.answered()
             REQUESTS_OPEN.dec()
             _observe(request, endpoint, status, perf_counter() - started)
+        if api.draining:
+            response.force_close()  # a connection kept alive would keep us
         return response
 
     return handle
@@ -116,7 +124,7 @@ def _request_id(request: web.Request) -> str:
     given = request.headers.get("X-Request-ID")
     if given is not None and _REQUEST_ID.fullmatch(given):
         return given
-    return os.urandom(12).hex()
+    return f"{_PROCESS}-{next(_numbers):x}"
 
 
 _children: dict[tuple[str, str, int], Any] = {}

@@ -10,7 +10,7 @@ import errno
 import hashlib
 import os
 import stat
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 from fileproc.errors import ErrorClass, JobError, OutOfResources
@@ -31,13 +31,15 @@ async def file_chunks(path: Path) -> AsyncGenerator[bytes]:
         JobError: it is not a regular file. Where a sandboxed child made it, a link or a pipe
             could hand out, or wait for, what is none of its business.
     """
-    file = await asyncio.to_thread(_open_regular, path)
-    try:
-        # Seen through: a thread must not read from a descriptor that we have closed.
+    with ExitStack() as held:  # also the file whose opening we were cancelled in
+
+        def opened() -> BinaryIO:
+            return held.enter_context(_open_regular(path))
+
+        # Seen through: a thread must not open or read what we have closed by then.
+        file = await see_through(asyncio.to_thread(opened))
         while chunk := await see_through(asyncio.to_thread(file.read, SLICE_BYTES)):
             yield chunk
-    finally:
-        file.close()
 
 
 def _open_regular(path: Path) -> BinaryIO:

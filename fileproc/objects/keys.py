@@ -2,7 +2,7 @@
 
     files/<file_id>                              what a client handed over
     attempts/<job>/<token>-<8 hex>/<index>       what one attempt made
-    journal/<first stream id>                    a batch of events
+    journal/[snapshot_]<first>_<last stream id>  a batch of events, or what they fold to
 
 Keys are ASCII without dots, none is a prefix of another, and no part of one comes from a client:
 a server that keeps objects as files can neither be led out of its folder nor into a conflict.

@@ -24,7 +24,7 @@ from fileproc.jobs import FileInfo, Job, JobDocument, JobState
 from fileproc.store.connection import Pipeline
 from fileproc.store.idempotency import LIFE_S, Reservation
 from fileproc.store.keys import Keys
-from fileproc.store.records import job_from
+from fileproc.store.records import job_from, when
 from fileproc.telemetry import LIMITS_HIT
 
 TOMBSTONE_S = 7 * 86_400
@@ -91,7 +91,14 @@ class Jobs:
         self._max_event_backlog = max_event_backlog
 
     async def accept(self, new: NewJob) -> str:
-        """Write the job down, durably; returns its id (that of the first, if it was sent before).
+        """As `accept_at`, for callers who have no use for the moment."""
+        return (await self.accept_at(new))[0]
+
+    async def accept_at(self, new: NewJob) -> tuple[str, datetime | None]:
+        """Write the job down, durably.
+
+        Returns its id and when it was accepted, by Redis' clock; the id of the first, without a
+        moment, if the Idempotency-Key has made a job before.
 
         Raises:
             QuotaError: the owner has too many jobs waiting.
@@ -102,14 +109,14 @@ class Jobs:
         """
         reply = await self._pipeline.script("accept", *self._arguments(new))
         match reply:
-            case ["ok", job_id]:
-                return str(job_id)
+            case ["ok", job_id, accepted]:
+                return str(job_id), when(str(accepted)) if accepted else None
             case ["known", fingerprint, job_id]:
                 if fingerprint != new.fingerprint:
                     raise IdempotencyMismatchError(
                         "The Idempotency-Key was used for another request: use a new key."
                     )
-                return str(job_id)
+                return str(job_id), None
             case ["in_flight"]:
                 raise IdempotencyInFlightError(
                     "A request with this Idempotency-Key is still under way.", retry_after_s=1

@@ -68,6 +68,7 @@ class Worker:
             exception_handler=self._job_broke,
         )
         self._stop = asyncio.Event()
+        self._grace_ends: float | None = None  # by the loop's clock; None: nobody said stop
         self._about = "{}"
         self._slots = by_lane
 
@@ -84,6 +85,8 @@ class Worker:
 
     def stop(self) -> None:
         """Begin to drain: no new jobs, running ones get the grace, then they are handed back."""
+        if not self.stopping:
+            self._grace_ends = asyncio.get_running_loop().time() + self._settings.grace_s
         self.stopping = True
         self._stop.set()
         for lane in self._lanes:
@@ -99,12 +102,18 @@ class Worker:
             ]
             try:
                 await asyncio.gather(*lanes)
-                await self._drain(self._settings.grace_s)
+                await self._drain(self._grace_left())
             finally:
                 for task in (*lanes, *chores):
                     task.cancel()
                 await asyncio.gather(*lanes, *chores, return_exceptions=True)
                 await self._drain(0)
+
+    def _grace_left(self) -> float:
+        """Seconds; a part of the grace went by while the lanes came back from their waiting."""
+        if self._grace_ends is None:
+            return self._settings.grace_s
+        return max(0.0, self._grace_ends - asyncio.get_running_loop().time())
 
     async def _look_at_the_store(self) -> None:
         """Before the first job: is it ours, is it new, or has it lost everything?

@@ -9,15 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from fileproc import __version__
 from fileproc.crashpoints import crash_point
-from fileproc.errors import FileprocError, StoreUnavailableError
+from fileproc.errors import FileprocError, StorageUnavailableError, StoreUnavailableError
 from fileproc.jobs import FileInfo, JobResult, OutputInfo, Progress, Provenance
 from fileproc.objects import attempt_prefix, file_key
 from fileproc.operations import Input, Limits, Output
@@ -47,6 +48,8 @@ from fileproc.worker.sandbox import Assignment, Ending, Sandbox, ZygoteLost
 from fileproc.worker.scratch import Scratch
 
 TRANSFERS_AT_ONCE = 4
+STORAGE_PATIENCE_S = 60.0
+STORAGE_PAUSE_CAP_S = 5.0
 SETTLE_PAUSE_S = (0.1, 0.5, 1.0, 2.0)
 MOST_REMEMBERED = 1_000
 HAND_BACK_S = 8.0  # below the time that the scheduler gives a cancelled executor
@@ -158,8 +161,10 @@ class Executor:
         async def fetch(number: int, info: FileInfo) -> Input:
             path = folder / "in" / str(number)
             async with gate:
-                await self._objects.get_file(
-                    file_key(info.file_id), path, size=info.size, sha256=info.sha256
+                await _patiently(
+                    lambda: self._objects.get_file(
+                        file_key(info.file_id), path, size=info.size, sha256=info.sha256
+                    )
                 )
             return Input(path, info.name, info.size, info.sha256, info.type)
 
@@ -197,8 +202,10 @@ class Executor:
         async def publish(number: int, output: Output) -> OutputInfo:
             async with gate:
                 crash_point("before-put")
-                stored = await self._objects.put_file(
-                    f"{prefix}{number}", output.path, content_type=output.type
+                stored = await _patiently(
+                    lambda: self._objects.put_file(
+                        f"{prefix}{number}", output.path, content_type=output.type
+                    )
                 )
             crash_point("output-stored")
             return OutputInfo(
@@ -263,6 +270,27 @@ def limits_for(settings: Settings, lease: Lease) -> Limits:
         output_files=settings.max_output_files,
         threads=os.cpu_count() or 1,
     )
+
+
+async def _patiently(transfer: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+    """Repeat a transfer while the storage is away.
+
+    That is no fault of the job's: it costs no attempt, and what the child made is not made again.
+    Waiting jobs keep their slots, so a worker takes no others meanwhile.
+
+    Raises:
+        StorageUnavailableError: it was away for too long; then the attempt fails, as transient.
+    """
+    loop = asyncio.get_running_loop()
+    deadline, ceiling = loop.time() + STORAGE_PATIENCE_S, 0.2
+    while True:
+        try:
+            return await transfer()
+        except StorageUnavailableError:
+            if loop.time() > deadline:
+                raise
+        await asyncio.sleep(random.uniform(ceiling / 2, ceiling))  # noqa: S311 - spreads load
+        ceiling = min(2 * ceiling, STORAGE_PAUSE_CAP_S)
 
 
 async def _all(transfers: list[Coroutine[Any, Any, _T]]) -> list[_T]:

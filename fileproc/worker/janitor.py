@@ -1,10 +1,15 @@
-"""The janitor: every worker has one, one at a time works; two at once do no harm."""
+"""The janitor: every worker has one, one at a time works; two at once do no harm.
+
+The books and the storage are kept apart: a storage that is slow or away, or a long sweep of it,
+must not delay the recovery of jobs.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import re
 import time
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 from fileproc.crashpoints import crash_point
@@ -41,19 +46,25 @@ class Janitor:
         self._next_sweep = time.monotonic() + self._settings.sweep_s / 10
 
     async def run(self) -> None:
-        """One round a second, for ever; an engine that is away only costs rounds."""
+        """Both kinds of rounds, for ever."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._rounds("janitor", self.round))
+            group.create_task(self._rounds("collector", self.tidy))
+
+    async def _rounds(self, lock: str, work: Callable[[], Awaitable[None]]) -> None:
+        """One round a second; an engine that is away only costs rounds."""
         while True:
             try:
-                if await self._upkeep.lock("janitor", self._holder, LOCK_S):
-                    await self.round()
+                if await self._upkeep.lock(lock, self._holder, LOCK_S):
+                    await work()
             except FileprocError as exc:
-                log.warning("janitor: a round was cut short", reason=exc.detail)
+                log.warning("a round was cut short", of=lock, reason=exc.detail)
             except Exception:
-                log.exception("janitor: a round failed")
+                log.exception("a round failed", of=lock)
             await asyncio.sleep(ROUND_S)
 
     async def round(self) -> None:
-        """What is due now: each step is one bounded call."""
+        """What is due in the books: each step is one bounded call to Redis."""
         await self._upkeep.tick()
         crash_point("janitor-ticked")
         RECOVERED.inc(await self._upkeep.recover())
@@ -62,9 +73,12 @@ class Janitor:
         crash_point("adopted")
         PURGED.inc(await self._upkeep.purge())
         crash_point("purged")
-        await self.collect()
         await self._upkeep.trim_events(self._settings.events_window_s)
         await self._measure()
+
+    async def tidy(self) -> None:
+        """What is due in the storage."""
+        await self.collect()
         if time.monotonic() >= self._next_sweep:
             self._next_sweep = time.monotonic() + self._settings.sweep_s
             await self.sweep()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fileproc.errors import GoneError, NotFoundError
+from fileproc.errors import GoneError, NotFoundError, StorageUnavailableError
 from fileproc.jobs import JobDocument, JobState
 from fileproc.store import Lease, Replay, Reservation, Role, Settlement, Store, Verdict
 from fileproc.worker.janitor import Janitor
@@ -276,6 +276,44 @@ async def test_two_shippers_at_once_ship_everything_once(
     assert await shipper.ship() == 0
     books.wipe()
     assert (await rebuild(resources)).queued == 20
+
+
+async def test_batch_that_could_not_be_stored_is_shipped_later(
+    resources: Resources, shipper: Shipper, books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await resources.store.jobs.accept(make_job())
+
+    async def away(*_: object, **__: object) -> None:
+        raise StorageUnavailableError("Away.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shipper._objects, "put_stream", away)
+        with pytest.raises(StorageUnavailableError):
+            await shipper.ship()
+    assert await shipper.ship() == 1
+    assert await shipper.ship() == 0
+    books.wipe()
+    assert (await rebuild(resources)).queued == 1
+
+
+async def test_compaction_that_cannot_store_its_snapshot_deletes_nothing(
+    resources: Resources, shipper: Shipper, books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fileproc.worker.shipper.SETTLED_S", -60.0)
+    for _ in range(3):
+        await resources.store.jobs.accept(make_job())
+        await shipper.ship()
+
+    async def away(*_: object, **__: object) -> None:
+        raise StorageUnavailableError("Away.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shipper._objects, "put_stream", away)
+        with pytest.raises(StorageUnavailableError):
+            await shipper.compact(least=2)
+    assert len(await read_spans(resources.objects)) == 3
+    books.wipe()
+    assert (await rebuild(resources)).queued == 3
 
 
 async def test_batch_of_a_slow_shipper_takes_nothing_back(

@@ -6,11 +6,12 @@
 --      14 due (ms since 1970, 0 = now), 15 deadline (ms since 1970, 0 = none),
 --      16 cap of running jobs (0 = none), 17 weight, 18 1 = its upload is still to come,
 --      then for each file: id, record (JSON) or '' where it must exist already
--- Returns {'ok', id} | {'known', fingerprint, id} | {'in_flight'} | {'backlog', n} | {'quota', n}
+-- Returns {'ok', id, accepted at (ms)} | {'known', fingerprint, id} | {'in_flight'} | {'backlog', n} | {'quota', n}
 --         | {'no_file', id}
 local id, owner, lane = ARGV[1], ARGV[2], ARGV[3]
 local key = P .. 'job:' .. id
-if call('EXISTS', key) == 1 then return {'ok', id} end  -- sent again after its reply was lost
+-- Sent again after its reply was lost: it is there.
+if call('EXISTS', key) == 1 then return {'ok', id, call('HGET', key, 'ca')} end
 
 local idem = ARGV[6] ~= '' and P .. 'idem:' .. owner .. ':' .. ARGV[6]
 if idem then
@@ -75,4 +76,4 @@ event(id, 'submit', owner, 1, table.concat({
   '},"idem":"', idem and (ARGV[6] .. ' ' .. ARGV[7]) or '', '","doc":', ARGV[5], '}',
 }))
 commit()
-return {'ok', id}
+return {'ok', id, now}

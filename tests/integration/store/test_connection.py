@@ -5,22 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from fileproc.dev.engines import Valkey
-from fileproc.errors import BadRequestError, SchemaError, StoreUnavailableError
+from fileproc.errors import BadRequestError, NotFoundError, SchemaError, StoreUnavailableError
 from fileproc.jobs import Job, JobState
 from fileproc.store import JobFilter, Lease, Role, Settlement, Store, open_store
-from support.jobs import make_job, make_result
+from support.jobs import PROBLEM, make_file, make_job, make_result
 from support.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
 
     from fileproc.settings import Settings
+    from support.books import Books
 
 
 @pytest.fixture
@@ -93,6 +94,49 @@ async def test_killed_redis_keeps_every_accepted_job(with_mortal: Settings, mort
         await eventually(lambda: _get(store, acknowledged[0]))
         states = [await store.jobs.get("acme", job_id) for job_id in acknowledged]
         assert {job.state for job in states} == {JobState.QUEUED}
+
+
+@pytest.mark.parametrize("sent", range(4))
+async def test_process_that_dies_between_two_commands_leaves_nothing_half_done(
+    store: Store, monkeypatch: pytest.MonkeyPatch, books: Books, sent: int
+) -> None:
+    """However far a step gets, the books balance: each is one command."""
+    real = store.pipeline.command
+    for _ in range(6):
+        await store.jobs.accept(make_job(new_files=[make_file()]))
+    done, failed, put_off, handed_back = await take(store, 4)
+    waits = make_job()
+    steps: dict[str, Callable[[], Awaitable[Any]]] = {
+        "accept": lambda: store.jobs.accept(waits),
+        "claim": lambda: store.queue.claim("default", 0, 1, store.queue.next_call()),
+        "complete": lambda: store.queue.settle(Settlement.complete(done, make_result(done))),
+        "fail": lambda: store.queue.settle(Settlement.fail(failed, PROBLEM)),
+        "retry": lambda: store.queue.settle(Settlement.retry(put_off, PROBLEM, 0)),
+        "release": lambda: store.queue.settle(Settlement.release(handed_back)),
+        "cancel": lambda: store.jobs.cancel("acme", waits.id),
+        "delete": lambda: store.jobs.delete("acme", done.job_id),
+        "tick": store.upkeep.tick,
+        "recover": store.upkeep.recover,
+        "adopt": store.upkeep.adopt,
+        "purge": store.upkeep.purge,
+        "pause": lambda: store.upkeep.pause("default"),
+        "resume": lambda: store.upkeep.resume("default"),
+    }
+    for name, step in steps.items():
+        left = sent
+
+        async def mortal(*command: Any) -> Any:
+            nonlocal left
+            if not left:
+                raise StoreUnavailableError("The process is dead.")
+            left -= 1
+            return await real(*command)
+
+        monkeypatch.setattr(type(store.pipeline), "command", lambda _, *command: mortal(*command))
+        with contextlib.suppress(StoreUnavailableError, NotFoundError):
+            await step()
+        monkeypatch.undo()
+        assert books.complaints() == [], name
 
 
 async def test_data_of_a_newer_version_is_not_touched(store: Store) -> None:

@@ -290,6 +290,14 @@ async def test_retention_ends_record_and_objects(store: Store, books: Books) -> 
     assert books.zset("jobs:acme") == {}
 
 
+async def test_retry_that_waits_counts_for_the_quota(store: Store) -> None:
+    store.jobs._max_queued = 1
+    lease = await one(store)
+    await store.queue.settle(Settlement.retry(lease, PROBLEM, 3600))
+    with pytest.raises(QuotaError):
+        await store.jobs.accept(make_job())
+
+
 async def test_quota_of_waiting_jobs_is_exact(store: Store) -> None:
     store.jobs._max_queued = 3
     for _ in range(3):
@@ -318,6 +326,17 @@ class TestIdempotency:
         new = self.job(await self.reserved(store))
         await store.jobs.accept(new)
         assert await store.idempotency.reserve("acme", "k1") == Replay("f1", new.id)
+
+    async def test_key_that_another_request_holds_by_now_is_not_taken_from_it(
+        self, store: Store
+    ) -> None:
+        slow = await self.reserved(store)
+        await store.idempotency.release(slow)  # as its expiry would
+        fast = await self.reserved(store)
+        with pytest.raises(IdempotencyInFlightError):
+            await store.jobs.accept(self.job(slow))
+        new = self.job(fast)
+        assert await store.jobs.accept(new) == new.id
 
     async def test_released_key_is_free(self, store: Store) -> None:
         await store.idempotency.release(await self.reserved(store))

@@ -1,0 +1,519 @@
+"""One attempt in slow motion: the store and the storage are the real ones, the child is not."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from fileproc.errors import (
+    ErrorClass,
+    InsufficientStorageError,
+    JobError,
+    StorageUnavailableError,
+    StoreUnavailableError,
+)
+from fileproc.jobs import FileInfo, Job, JobState, Move, Progress, Usage
+from fileproc.objects import attempt_prefix, file_key
+from fileproc.operations import Output
+from fileproc.settings import Settings
+from fileproc.store import Lease, Pulse, Settlement, Verdict
+from fileproc.worker import executor as module
+from fileproc.worker.executor import Executor, limits_for
+from fileproc.worker.held import Held
+from fileproc.worker.sandbox import Assignment, Ending, Sandbox, ZygoteLost
+from fileproc.worker.scratch import Scratch
+from support.books import Books
+from support.jobs import make_file, make_job, make_result
+from support.waiting import eventually
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fileproc.dev.engines import Valkey
+    from fileproc.resources import Resources
+
+USED = Usage(wall_s=1.5, cpu_s=1.0, peak_rss_bytes=1 << 20)
+Report = Callable[[Progress], None]
+Part = Callable[[Assignment, Report], Awaitable[Ending]]
+
+
+@pytest.fixture(autouse=True)
+def books(valkey: Valkey, settings: Settings) -> Iterator[Books]:
+    ledger = Books(valkey.url, settings.redis_prefix)
+    yield ledger
+    assert ledger.complaints() == []
+    ledger.redis.close()
+
+
+def ending(*outputs: Output, error: JobError | None = None) -> Ending:
+    return Ending(list(outputs), "an engine", USED, error)
+
+
+async def two_outputs(assignment: Assignment, report: Report) -> Ending:
+    del report
+    made = []
+    for name in ("a", "b"):
+        (assignment.folder / name).write_bytes(name.encode() * 3)
+        made.append(Output(assignment.folder / name, f"{name}.txt", "text/plain"))
+    return ending(*made)
+
+
+async def endless(assignment: Assignment, report: Report) -> Ending:
+    del assignment, report
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+@dataclass
+class Child:
+    """Stands in for the sandbox: plays its part, and remembers what it was given."""
+
+    part: Part = two_outputs
+    given: list[Assignment] = field(default_factory=list)
+
+    async def run(self, assignment: Assignment, on_progress: Report) -> Ending:
+        self.given.append(assignment)
+        return await self.part(assignment, on_progress)
+
+
+class Stage:
+    def __init__(self, resources: Resources, folder: Path) -> None:
+        self.resources = resources
+        self.store, self.objects = resources.store, resources.objects
+        self.held, self.child = Held(), Child()
+        self.scratch = Scratch(folder / "attempts", 0)
+        self.executor = Executor(
+            resources, cast("Sandbox", self.child), self.scratch, self.held, "default"
+        )
+
+    async def lease(self, **others: Any) -> Lease:
+        await self.store.jobs.accept(make_job(**others))
+        return await self.take()
+
+    async def take(self) -> Lease:
+        (lease,) = await self.store.queue.claim("default", 0, 1, self.store.queue.next_call())
+        return lease
+
+    async def job(self, lease: Lease) -> Job:
+        return await self.store.jobs.get(lease.owner, lease.job_id)
+
+    async def stored(self, prefix: str) -> list[str]:
+        return [entry.key async for entry in self.objects.list(prefix)]
+
+    def begin(self, lease: Lease) -> asyncio.Task[None]:
+        return asyncio.create_task(self.executor.execute(lease))
+
+
+@pytest.fixture
+async def stage(resources: Resources, tmp_path: Path) -> Stage:
+    return Stage(resources, tmp_path)
+
+
+async def put(stage: Stage, content: bytes) -> FileInfo:
+    info = make_file(content=content)
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield content
+
+    await stage.objects.put_stream(file_key(info.file_id), chunks(), content_type="text/plain")
+    return info
+
+
+def slowly(
+    monkeypatch: pytest.MonkeyPatch, what: object, name: str
+) -> tuple[asyncio.Event, asyncio.Event]:
+    """The call says that it has begun, and goes on when it may: (begun, go on)."""
+    real, begun, go_on = getattr(what, name), asyncio.Event(), asyncio.Event()
+
+    async def slow(*given: Any, **named: Any) -> Any:
+        begun.set()
+        await go_on.wait()
+        return await real(*given, **named)
+
+    monkeypatch.setattr(what, name, slow)
+    return begun, go_on
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, what: object, name: str, *errors: Exception) -> None:
+    """The next calls raise these; then it works again."""
+    real, left = getattr(what, name), list(errors)
+
+    async def broken(*given: Any, **named: Any) -> Any:
+        if left:
+            raise left.pop(0)
+        return await real(*given, **named)
+
+    monkeypatch.setattr(what, name, broken)
+
+
+class TestSuccess:
+    async def test_outputs_are_shown_as_the_child_made_them(self, stage: Stage) -> None:
+        lease = await stage.lease()
+        await stage.executor.execute(lease)
+        job = await stage.job(lease)
+        assert (job.state, job.attempt, job.usage) == (JobState.SUCCEEDED, 1, USED)
+        assert job.result is not None
+        assert [(o.name, o.size, o.type) for o in job.result.outputs] == [
+            ("a.txt", 3, "text/plain"),
+            ("b.txt", 3, "text/plain"),
+        ]
+        assert job.result.provenance.engine == "an engine"
+        bodies = [
+            b"".join([c async for c in stage.objects.stream(f"{job.result.prefix}{i}")])
+            for i in range(2)
+        ]
+        assert bodies == [b"aaa", b"bbb"]
+
+    async def test_job_succeeds_only_after_all_its_outputs_are_stored(
+        self, stage: Stage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        begun, go_on = slowly(monkeypatch, stage.objects, "put_file")
+        lease = await stage.lease()
+        running = stage.begin(lease)
+        await begun.wait()
+        assert (await stage.job(lease)).state is JobState.RUNNING
+        settled: list[tuple[Settlement, list[str]]] = []
+        real = stage.store.queue.settle
+
+        async def settle(settlement: Settlement) -> Verdict:
+            settled.append((settlement, await stage.stored(settlement.prefix)))
+            return await real(settlement)
+
+        monkeypatch.setattr(stage.store.queue, "settle", settle)
+        go_on.set()
+        await running
+        ((settlement, stored),) = settled
+        assert settlement.move is Move.COMPLETE
+        assert stored == [f"{settlement.prefix}0", f"{settlement.prefix}1"]
+
+    async def test_child_gets_inputs_in_order_and_what_the_job_asks_for(self, stage: Stage) -> None:
+        infos = [await put(stage, f"input {number}".encode()) for number in range(6)]
+        document = make_job().document.model_copy(update={"inputs": infos})
+        bodies: list[bytes] = []
+
+        async def read(assignment: Assignment, report: Report) -> Ending:
+            del report
+            bodies.extend(given.path.read_bytes() for given in assignment.inputs)
+            return ending()
+
+        stage.child.part = read
+        lease = await stage.lease(document=document, new_files=infos)
+        await stage.executor.execute(lease)
+        (assignment,) = stage.child.given
+        assert bodies == [f"input {number}".encode() for number in range(6)]
+        assert [given.name for given in assignment.inputs] == [info.name for info in infos]
+        assert [given.sha256 for given in assignment.inputs] == [info.sha256 for info in infos]
+        assert (assignment.operation, assignment.params) == ("debug.sleep", {"seconds": 0})
+        assert (assignment.attempt, assignment.debug) == (1, True)
+        assert lease.job_id in assignment.id
+
+    async def test_scratch_folder_is_gone_before_the_job_is_over(
+        self, stage: Stage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        begun, go_on = slowly(monkeypatch, stage.store.queue, "settle")
+        lease = await stage.lease()
+        running = stage.begin(lease)
+        await begun.wait()
+        assert list(stage.scratch.folder.iterdir()) == []
+        go_on.set()
+        await running
+
+    async def test_no_more_than_four_transfers_are_under_way(
+        self, stage: Stage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        infos = [await put(stage, b"x") for _ in range(9)]
+        under_way, most = 0, 0
+        real = stage.objects.get_file
+
+        async def counted(*given: Any, **named: Any) -> None:
+            nonlocal under_way, most
+            under_way += 1
+            most = max(most, under_way)
+            await real(*given, **named)
+            under_way -= 1
+
+        monkeypatch.setattr(stage.objects, "get_file", counted)
+        document = make_job().document.model_copy(update={"inputs": infos})
+        await stage.executor.execute(await stage.lease(document=document, new_files=infos))
+        assert most == module.TRANSFERS_AT_ONCE
+
+    async def test_progress_is_written_beside_the_lease(self, stage: Stage) -> None:
+        said = Progress(phase="reading", done=1, total=2)
+        lease = await stage.lease()
+
+        async def tell(assignment: Assignment, report: Report) -> Ending:
+            del assignment
+            report(said)
+            await eventually(shown)
+            return ending()
+
+        async def shown() -> bool:
+            return (await stage.job(lease)).progress == said
+
+        stage.child.part = tell
+        await stage.executor.execute(lease)
+        assert (await stage.job(lease)).state is JobState.SUCCEEDED
+
+
+class TestFailure:
+    async def test_error_of_the_child_is_shown_with_its_class(self, stage: Stage) -> None:
+        async def fail(*_: object) -> Ending:
+            return ending(
+                error=JobError("No.", code="corrupt_input", error_class=ErrorClass.PERMANENT)
+            )
+
+        stage.child.part = fail
+        lease = await stage.lease()
+        await stage.executor.execute(lease)
+        job = await stage.job(lease)
+        assert job.error is not None
+        assert (job.state, job.error.code, job.error.attempt) == (
+            JobState.FAILED,
+            "corrupt_input",
+            1,
+        )
+        assert (job.error.detail, job.error.retryable) == ("No.", False)
+
+    @pytest.mark.parametrize(
+        ("error", "error_class"),
+        [
+            (StorageUnavailableError("Away."), ErrorClass.TRANSIENT),
+            (InsufficientStorageError("Full."), ErrorClass.RESOURCE),
+            (RuntimeError("nobody planned for this"), ErrorClass.CRASH),
+        ],
+    )
+    async def test_outputs_that_cannot_be_stored_are_made_again_elsewhere(
+        self,
+        stage: Stage,
+        monkeypatch: pytest.MonkeyPatch,
+        books: Books,
+        error: Exception,
+        error_class: ErrorClass,
+    ) -> None:
+        monkeypatch.setattr("fileproc.jobs.BACKOFF_BASE_S", 0.0)
+        monkeypatch.setattr(module, "STORAGE_PATIENCE_S", -1)
+        lease = await stage.lease()
+        failing(monkeypatch, stage.objects, "put_file", error)
+        await stage.executor.execute(lease)
+        job = await stage.job(lease)
+        assert job.error is not None
+        assert (job.state, job.error.error_class) == (JobState.DELAYED, error_class)
+        assert "nobody planned" not in job.error.detail
+        (spoiled,) = books.zset("trash")
+        await stage.store.upkeep.tick()
+        await stage.executor.execute(await stage.take())
+        job = await stage.job(lease)
+        assert job.result is not None
+        assert job.result.prefix != spoiled
+        assert spoiled.startswith(f"attempts/{lease.job_id}/1-")
+        assert job.result.prefix.startswith(f"attempts/{lease.job_id}/2-")
+
+    async def test_storage_that_is_away_for_a_moment_costs_no_attempt(
+        self, stage: Stage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        away = StorageUnavailableError("Away.")
+        failing(monkeypatch, stage.objects, "put_file", away, away)
+        failing(monkeypatch, stage.objects, "get_file", away)
+        info = await put(stage, b"x")
+        document = make_job().document.model_copy(update={"inputs": [info]})
+        lease = await stage.lease(document=document, new_files=[info])
+        await stage.executor.execute(lease)
+        job = await stage.job(lease)
+        assert (job.state, job.attempt) == (JobState.SUCCEEDED, 1)
+        assert len(stage.child.given) == 1
+
+    async def test_missing_input_is_the_end(self, stage: Stage) -> None:
+        document = make_job().document.model_copy(update={"inputs": [info := make_file()]})
+        lease = await stage.lease(document=document, new_files=[info])
+        await stage.executor.execute(lease)
+        job = await stage.job(lease)
+        assert job.error is not None
+        assert (job.state, job.error.code) == (JobState.FAILED, "input_missing")
+        assert stage.child.given == []
+
+    async def test_first_of_several_transfers_to_fail_is_what_is_shown(
+        self, stage: Stage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "STORAGE_PATIENCE_S", -1)
+        lease = await stage.lease()
+        away = StorageUnavailableError("The storage is away.")
+        failing(monkeypatch, stage.objects, "put_file", away, away)
+        await stage.executor.execute(lease)
+        job = await stage.job(lease)
+        assert job.error is not None
+        assert job.error.detail == "The storage is away."
+
+    async def test_zygote_that_dies_costs_no_attempt_the_first_time(self, stage: Stage) -> None:
+        async def die(*_: object) -> Ending:
+            raise ZygoteLost("It died.")
+
+        stage.child.part = die
+        lease = await stage.lease(max_attempts=1)
+        await stage.executor.execute(lease)
+        job = await stage.job(lease)
+        assert (job.state, job.attempt) == (JobState.QUEUED, 0)
+        await stage.executor.execute(await stage.take())
+        job = await stage.job(lease)
+        assert job.error is not None
+        assert (job.state, job.error.error_class) == (JobState.FAILED, ErrorClass.CRASH)
+
+    async def test_deaths_of_the_zygote_are_not_remembered_for_ever(
+        self, stage: Stage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "MOST_REMEMBERED", 2)
+        leases = [make_lease(str(number)) for number in range(4)]
+        for lease in (*leases, leases[3]):
+            stage.executor._after_zygote_death(lease, "")
+        assert stage.executor._zygote_deaths == {"2": 1, "3": 2}
+
+
+def make_lease(job_id: str, **others: Any) -> Lease:
+    document = make_job().document
+    given = {"lane": "default", "document": document, **others}
+    return Lease(
+        job_id=job_id, token="1", attempt=1, max_attempts=3, owner="acme", accepted_ms=0, **given
+    )
+
+
+class TestVerdicts:
+    @pytest.mark.parametrize(
+        ("pulse", "state", "attempt"),
+        [(Pulse.CANCEL, JobState.CANCELED, 1), (Pulse.LOST, JobState.QUEUED, 0)],
+    )
+    async def test_child_is_stopped_and_the_attempt_ends_as_the_heartbeat_says(
+        self, stage: Stage, pulse: Pulse, state: JobState, attempt: int
+    ) -> None:
+        stage.child.part = endless
+        lease = await stage.lease()
+        running = stage.begin(lease)
+        await eventually(lambda: stage.child.given)
+        assert stage.held.tokens() == {lease.job_id: lease.token}
+        stage.held.learned(lease.job_id, lease.token, pulse)
+        async with asyncio.timeout(10):
+            await running
+        job = await stage.job(lease)
+        assert (job.state, job.attempt) == (state, attempt)
+        assert stage.held.tokens() == {}
+
+    async def test_result_that_is_ready_wins_over_a_cancel(
+        self, stage: Stage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        begun, go_on = slowly(monkeypatch, stage.store.queue, "settle")
+        lease = await stage.lease()
+        running = stage.begin(lease)
+        await begun.wait()
+        await stage.store.jobs.cancel("acme", lease.job_id)
+        stage.held.learned(lease.job_id, lease.token, Pulse.CANCEL)
+        go_on.set()
+        await running
+        assert (await stage.job(lease)).state is JobState.SUCCEEDED
+
+    async def test_attempt_whose_job_was_taken_away_shows_nothing(
+        self, stage: Stage, monkeypatch: pytest.MonkeyPatch, books: Books
+    ) -> None:
+        begun, go_on = slowly(monkeypatch, stage.objects, "put_file")
+        zombie = await stage.lease()
+        running = stage.begin(zombie)
+        await begun.wait()
+        await stage.store.queue.settle(Settlement.release(zombie))  # as recovery would
+        heir = await stage.take()
+        winner = make_result(heir)
+        await stage.store.queue.settle(Settlement.complete(heir, winner))
+        go_on.set()
+        await running
+        job = await stage.job(heir)
+        assert (job.state, job.result) == (JobState.SUCCEEDED, winner)
+        (spoiled,) = books.zset("trash")
+        assert spoiled.startswith(f"attempts/{zombie.job_id}/1-")
+
+
+class TestShutdown:
+    async def test_shutdown_hands_the_job_back(self, stage: Stage) -> None:
+        stage.child.part = endless
+        lease = await stage.lease()
+        running = stage.begin(lease)
+        await eventually(lambda: stage.child.given)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        job = await stage.job(lease)
+        assert (job.state, job.attempt) == (JobState.QUEUED, 0)
+        assert stage.held.tokens() == {}
+
+    @pytest.mark.parametrize("times", [1, 3])
+    async def test_shutdown_while_it_settles_waits_for_the_books(
+        self, stage: Stage, monkeypatch: pytest.MonkeyPatch, times: int
+    ) -> None:
+        begun, go_on = slowly(monkeypatch, stage.store.queue, "settle")
+        lease = await stage.lease()
+        running = stage.begin(lease)
+        await begun.wait()
+        for _ in range(times):
+            running.cancel()
+            await asyncio.sleep(0)
+        assert not running.done()
+        assert stage.held.tokens() == {lease.job_id: lease.token}  # its lease is kept until then
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert (await stage.job(lease)).state is JobState.SUCCEEDED
+
+    async def test_shutdown_does_not_wait_for_ever_for_a_store_that_is_away(
+        self, stage: Stage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "HAND_BACK_S", 0.3)
+        begun, _ = slowly(monkeypatch, stage.store.queue, "settle")
+        lease = await stage.lease()
+        running = stage.begin(lease)
+        await begun.wait()
+        running.cancel()
+        before = time.monotonic()
+        async with asyncio.timeout(10):
+            with pytest.raises(asyncio.CancelledError):
+                await running
+        assert time.monotonic() - before >= 0.3
+        assert (await stage.job(lease)).state is JobState.RUNNING  # until its lease ends
+
+    async def test_settles_when_the_store_is_back(
+        self, stage: Stage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "SETTLE_PAUSE_S", (0.01, 0.02))
+        away = [StoreUnavailableError("Away.") for _ in range(4)]
+        failing(monkeypatch, stage.store.queue, "settle", *away)
+        lease = await stage.lease()
+        await stage.executor.execute(lease)
+        assert (await stage.job(lease)).state is JobState.SUCCEEDED
+
+
+def test_no_two_attempts_share_a_prefix() -> None:
+    prefixes = {attempt_prefix("job_1", token) for token in (1, 1, 2)}
+    assert len(prefixes) == 3  # also where a store that lost its last writes repeats a token
+
+
+@pytest.mark.parametrize(
+    ("lane", "asked", "allowed"),
+    [
+        ("default", None, 100),
+        ("default", 20, 20),
+        ("default", 900, 100),
+        ("heavy", None, 500),
+        ("heavy", 300, 300),
+    ],
+)
+def test_time_limit_is_the_jobs_own_but_not_above_its_lanes(
+    settings: Settings, lane: str, asked: float | None, allowed: float
+) -> None:
+    limited = settings.model_copy(update={"job_timeout_s": 100, "heavy_job_timeout_s": 500})
+    document = make_job().document.model_copy(update={"timeout_s": asked})
+    limits = limits_for(limited, make_lease("job_1", lane=lane, document=document))
+    assert limits.timeout_s == allowed
+    assert limits.memory_bytes == settings.max_memory_bytes
+    assert limits.scratch_bytes == settings.max_scratch_bytes
+    assert limits.pixels == settings.max_pixels
+    assert limits.output_files == settings.max_output_files
+    assert limits.threads >= 1

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from fileproc import __version__
-from fileproc.errors import FileprocError, SettingsError
+from fileproc.errors import FileprocError, SettingsError, StoreUnavailableError
 
 # The roles' modules are imported by their commands only: `--help` and `healthcheck` stay quick.
 if TYPE_CHECKING:
@@ -132,7 +132,8 @@ def dev(host: str | None, port: int | None, data: Path) -> None:
     """Run everything on this machine.
 
     Starts Valkey, an S3 server, the api and a worker, and keeps them running. Ctrl-C stops it all,
-    in order. Without keys, only this machine can use it.
+    in order. As long as the folder has no keys, only this machine can use it, without any; once
+    `keys create --data` has made one, every request needs a key.
     """
     settings = _settings(host=host, port=port)
     _logging(settings)
@@ -239,6 +240,12 @@ def keys_create(
     click.echo(new.token)
     ending = f"until {until:%Y-%m-%d %H:%M} UTC" if until else "until it is revoked"
     click.echo(f"Key {new.info.id} of {owner} ({role}), {ending}. It is not shown again.", err=True)
+    if data is not None:
+        click.echo(
+            "From its next start, `dev` with this folder demands a key. Jobs that were made "
+            "without one belong to the owner `local`: only a key of that owner shows them.",
+            err=True,
+        )
 
 
 @keys.command("ls")
@@ -287,7 +294,13 @@ def _with_keys(work: Callable[[ApiKeys], Any], data: Path | None) -> Any:
             return await work(store.keys)
 
     with _redis_of(data) as url:
-        return asyncio.run(run(_settings(redis_url=url)))
+        try:
+            return asyncio.run(run(_settings(redis_url=url)))
+        except StoreUnavailableError:
+            _refuse(
+                "Redis does not answer, or refuses us: see FILEPROC_REDIS_URL in "
+                "`python -m fileproc config`. The keys of `dev` are reached by --data ./data."
+            )
 
 
 @contextmanager

@@ -191,7 +191,9 @@ class Settings(BaseSettings):
     max_pixels: Positive = Field(200_000_000, description="Pixels of a picture, all frames.")
     max_output_files: Positive = Field(2_000, description="Outputs of one job.")
     sandbox: SandboxMode = Field(
-        SandboxMode.REQUIRED, description="Refuse to work, or warn, if the kernel lacks a layer."
+        SandboxMode.REQUIRED,
+        description="required: refuse to work where the kernel has neither seccomp nor Landlock "
+        "(ABI 4); best-effort: warn.",
     )
     debug_operations: bool = Field(False, description="Whether debug.* operations exist.")
 

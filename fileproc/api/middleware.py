@@ -81,7 +81,8 @@ async def _answer(
             request[CALLER] = await authenticate(request)
         return await handler(request)
     except ConnectionError:
-        raise  # the client went away: there is nobody to answer
+        log.info("the client went away", method=request.method, path=request.path[:200])
+        return web.Response(status=_CLIENT_GONE)  # nobody receives it; the metrics do
     except Exception as exc:  # noqa: BLE001 - the border: whatever it is becomes a problem
         return _refuse(request, endpoint, exc)
 

@@ -174,11 +174,19 @@ def check_type(operation: Operation, media_type: str, pointer: str) -> None:
     if not operation.takes(media_type):
         accepted = list(operation.accepts)
         raise TypeMismatchError(
-            f"The file is {media_type}; {operation.name} takes {', '.join(accepted)}.",
+            f"The file is {media_type}; {operation.name} takes {', '.join(accepted)}."
+            + _hint(media_type, accepted),
             errors=[{"pointer": pointer, "detail": f"It is {media_type}.", "allowed": accepted}],
             detected=media_type,
             accepted=accepted,
         )
+
+
+def _hint(media_type: str, accepted: list[str]) -> str:
+    """What to do about text whose bytes alone do not tell its kind, such as a single column."""
+    if media_type != "text/plain" or not any(name.startswith("text/") for name in accepted):
+        return ""
+    return " If it is one of these, say so by its name (?filename=data.csv) or its Content-Type."
 
 
 def empty_file(pointer: str) -> EmptyFileError:

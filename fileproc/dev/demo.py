@@ -140,7 +140,7 @@ class Demo:
                     self.console.print(f"    {job['id']} {job['state']}{share}")
                 seen = job["state"]
         ending = f"{job['id']} {job['state']}, attempt {job['attempt']}"
-        self._done(ending, time.monotonic() - began)
+        self._done(ending, time.monotonic() - began, well=job["state"] == "succeeded")
         return job
 
     @contextmanager
@@ -150,8 +150,9 @@ class Demo:
             yield
         self._done(done, time.monotonic() - began)
 
-    def _done(self, what: str, seconds: float) -> None:
-        self.console.print(f"  {self._mark} {escape(what)} [dim]{seconds:.2f} s[/dim]")
+    def _done(self, what: str, seconds: float, *, well: bool = True) -> None:
+        mark = self._mark if well else "[red]✗[/red]"
+        self.console.print(f"  {mark} {escape(what)} [dim]{seconds:.2f} s[/dim]")
 
     @property
     def _mark(self) -> str:

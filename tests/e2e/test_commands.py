@@ -93,7 +93,7 @@ def test_an_option_wins_over_the_environment_and_is_checked_as_well(tmp_path: Pa
 def test_keys_without_redis_is_a_sentence(tmp_path: Path) -> None:
     done = run("keys", "ls", cwd=tmp_path, settings={"FILEPROC_REDIS_URL": "redis://127.0.0.1:1/0"})
     assert done.returncode == 1
-    assert done.stderr.startswith("fileproc: The job store cannot be reached")
+    assert done.stderr.startswith("fileproc: Redis does not answer")
     assert "Traceback" not in done.stderr
 
 

@@ -51,7 +51,15 @@ dev: $(STAMP) ## run everything on this machine until Ctrl-C (HOST, PORT, DATA)
 
 .PHONY: test
 test: $(STAMP) ## the whole suite, on real engines, with coverage
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --cov --cov-report=term:skip-covered $(ARGS)
+
+.PHONY: model
+model: $(STAMP) ## two thousand random lives of the queue against its model (half an hour)
+	FILEPROC_TEST_MODEL_EXAMPLES=2000 $(BIN)/python -m pytest tests/integration/store/test_model.py $(ARGS)
+
+.PHONY: mutants
+mutants: $(STAMP) ## break the queue on purpose, in many ways; the tests must notice
+	$(BIN)/python tests/faults/mutants.py $(ARGS)
 
 .PHONY: lint
 lint: $(STAMP) ## style of the code, the YAML files, the Dockerfile, the workflows
@@ -72,6 +80,18 @@ layers: $(STAMP) ## who may import whom
 
 .PHONY: check
 check: lint types layers test ## all four
+
+.PHONY: faults
+faults: $(STAMP) ## break everything once, and prove that nothing is lost (five minutes)
+	$(BIN)/python tests/faults/run.py --smoke $(ARGS)
+
+.PHONY: faults-full
+faults-full: $(STAMP) ## the same at length; writes docs/faults-report.md (an hour)
+	$(BIN)/python tests/faults/run.py --full $(ARGS)
+
+.PHONY: soak
+soak: $(STAMP) ## the same round and round (ARGS='--minutes 60')
+	$(BIN)/python tests/faults/run.py --soak $(ARGS)
 
 .PHONY: image-check
 image-check: $(STAMP) ## build the image without Docker, and run a job through it (needs buildah)

@@ -1,4 +1,4 @@
-"""Writes what the pages take from the code: `python docs/generate.py [settings] [architecture]`."""  # noqa: INP001 - a script
+"""Writes what the pages take from the code: `python docs/generate.py [settings] [faults] ...`."""  # noqa: INP001 - a script
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from fileproc.crashpoints import POINTS
 from fileproc.jobs import FINAL, MOVES, JobState, Transition
 from fileproc.operations import reference
 from fileproc.settings import GIB, MIB, Settings, shown, variables
@@ -85,8 +86,20 @@ def _pairs(transition: Transition) -> list[tuple[str, str]]:
     return [(source, target) for source in sources for target in targets]
 
 
+_POINTS = re.compile(r"(<!-- crash points: .*? -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def faults_page() -> str:
+    """The page as it is, with the list of crash points written anew."""
+    page = (DOCS / "faults.md").read_text(encoding="utf-8")
+    rows = "\n".join(f"| `{name}` | {role} | {then} |" for name, (role, then) in POINTS.items())
+    table = f"| Point | Role | By then |\n| --- | --- | --- |\n{rows}"
+    return _POINTS.sub(lambda found: f"{found[1]}\n{table}\n{found[2]}", page)
+
+
 PAGES = {
     "architecture": architecture_page,
+    "faults": faults_page,
     "operations": reference.markdown,
     "settings": settings_page,
 }

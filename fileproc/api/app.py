@@ -41,9 +41,9 @@ _LAST_SECONDS: Final = 3.0  # for what is still open when the grace is over
 
 
 def _our_fault(record: logging.LogRecord) -> bool:
-    """Whether a line is worth printing: that a client does not speak HTTP is not."""
+    """Whether a line is worth printing: a client that speaks no HTTP, or hangs up, is not."""
     exc = record.exc_info[1] if record.exc_info else None
-    return not isinstance(exc, HttpProcessingError)
+    return not isinstance(exc, (HttpProcessingError, ConnectionError))
 
 
 _protocol_log = logging.getLogger("fileproc.api.protocol")

@@ -7,11 +7,12 @@ reads a body here goes through `Body`.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Final
 
 from fileproc.api import problems
-from fileproc.errors import RequestTimeoutError, UnsupportedMediaTypeError
+from fileproc.errors import BadRequestError, RequestTimeoutError, UnsupportedMediaTypeError
 from fileproc.settings import Settings
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 # Slower than this on average, an upload only holds a connection: a phone on a bad line is faster.
 MIN_BYTES_PER_S: Final = 1024
+MAX_CONTENT_TYPE: Final = 512
+_CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s\";]*)", re.IGNORECASE)
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -44,8 +47,8 @@ class Body:
         Raises:
             UnsupportedMediaTypeError: there is a Content-Encoding.
         """
-        encoding = self._request.headers.get("Content-Encoding", "identity").strip().lower()
-        if encoding not in {"", "identity"}:
+        given = ",".join(self._request.headers.getall("Content-Encoding", ()))
+        if {coding.strip().lower() for coding in given.split(",")} - {"", "identity"}:
             raise UnsupportedMediaTypeError(
                 "Send the body as it is: a Content-Encoding is not taken.", accepted=["identity"]
             )
@@ -109,11 +112,27 @@ class Body:
             self._request.writer.output_size = 0  # as aiohttp's own hook does
 
 
+def media_type_of(request: web.Request) -> str:
+    """The media type that the request names, in lower case, or ''.
+
+    Not `request.content_type`: that goes through the standard library's e-mail parser, which takes
+    quadratic time on, and raises at, what a hostile client can write there.
+
+    Raises:
+        BadRequestError: the header is longer than any honest one.
+    """
+    given = request.headers.get("Content-Type", "")
+    if len(given) > MAX_CONTENT_TYPE:
+        raise BadRequestError(f"A Content-Type has at most {MAX_CONTENT_TYPE} characters.")
+    return given.partition(";")[0].strip().lower()
+
+
 def refuse_other_charsets(request: web.Request) -> None:
     """JSON is UTF-8.
 
     Raises:
         UnsupportedMediaTypeError: another charset is declared.
     """
-    if (request.charset or "utf-8").lower().replace("_", "-") not in {"utf-8", "utf8"}:
+    declared = _CHARSET.search(request.headers.get("Content-Type", ""))
+    if declared and declared[1].lower().replace("_", "-") not in {"utf-8", "utf8"}:
         raise UnsupportedMediaTypeError("JSON is taken as UTF-8 only.")

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import shlex
 from dataclasses import dataclass
+from html import escape
 from importlib.resources import files
 from typing import Any, Final
 
 from aiohttp import web
 from pydantic_core import to_json
 
-from fileproc.api.docs_page import render
+from fileproc.api.docs_page import ADDRESS, render
 
 # The page has no script, and nothing of it comes from anywhere else.
 PAGE_POLICY: Final = (
     "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'"
 )
+_HOST = re.compile(r"[A-Za-z0-9.:_\[\]-]{1,255}")
 
 
 @dataclass(frozen=True, slots=True)
 class Docs:
-    """Bytes to send."""
+    """Bytes to send; the page but for the address it is asked at."""
 
     document: bytes
     page: bytes
@@ -44,7 +48,15 @@ async def openapi_json(request: web.Request) -> web.StreamResponse:
 
 async def docs_page(request: web.Request) -> web.StreamResponse:
     """`GET /docs`."""
-    return _send(request, request.app[DOCS].page, "text/html")
+    address = escape(shlex.quote(_address(request))).encode()
+    page = request.app[DOCS].page.replace(ADDRESS.encode(), address)
+    return _send(request, page, "text/html")
+
+
+def _address(request: web.Request) -> str:
+    """Where the reader found us, to be pasted into a shell."""
+    host = request.headers.get("Host", "")
+    return f"{request.scheme}://{host if _HOST.fullmatch(host) else 'localhost'}"
 
 
 async def style(request: web.Request) -> web.StreamResponse:

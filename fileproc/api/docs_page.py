@@ -7,10 +7,25 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection
 from html import escape
 from typing import Any, Final
 
+from fileproc.api.job_codes import JOB_CODES
+from fileproc.api.problems import RETRYABLE
+from fileproc.errors import FileprocError, MethodNotAllowedError, RouteNotFoundError
+from fileproc.jobs import ATTEMPTS
+
 Json = dict[str, Any]
+
+# Stands in the page for the address it is asked at, which only the answer knows.
+ADDRESS: Final = "@ADDRESS@"
+
+# What answers where no endpoint does.
+_OF_NO_ENDPOINT: Final[tuple[type[FileprocError], ...]] = (
+    RouteNotFoundError,
+    MethodNotAllowedError,
+)
 
 _METHODS: Final = ("get", "post", "put", "delete")
 _LIMITS: Final = (
@@ -52,10 +67,13 @@ _PAGE: Final = """<!doctype html>
 """
 _START: Final = """<section class="start" aria-labelledby="start">
 <h2 id="start">In two commands</h2>
-<pre tabindex="0"><code>curl -T photo.jpg -H 'Prefer: wait=30' \\
-  'http://localhost:8080/v1/jobs/image.resize?width=800&amp;format=webp'
-curl -L -o small.webp http://localhost:8080/v1/jobs/JOB_ID/result</code></pre>
-<p>Where keys are required, add <code>-H "Authorization: Bearer $FILEPROC_KEY"</code>.</p>
+<pre tabindex="0"><code>export FILEPROC_URL={address}
+curl -T photo.jpg -H 'Prefer: wait=30' \\
+  "$FILEPROC_URL/v1/jobs/image.resize?width=800&amp;format=webp"
+curl -L -o small.webp "$FILEPROC_URL/v1/jobs/JOB_ID/result"</code></pre>
+<p>Where keys are required, add <code>-H "Authorization: Bearer $FILEPROC_KEY"</code>.
+<code>curl -T</code> does not send the name of the file: for a text file add
+<code>&amp;filename=report.csv</code> or <code>-H 'Content-Type: text/csv'</code>.</p>
 </section>"""
 
 
@@ -67,12 +85,13 @@ def render(document: Json) -> str:
         title=escape(info["title"]),
         version=escape(info["version"]),
         introduction=_prose(info["description"]),
-        start=_START,
+        start=_START.format(address=ADDRESS),
         contents=_contents(document, chapters),
         body="\n".join(
             [
                 *(_chapter(document, tag, entries) for tag, entries in chapters.items()),
                 _errors(document),
+                _failures(_problems(document)),
             ]
         ),
     )
@@ -99,6 +118,7 @@ def _contents(document: Json, chapters: dict[str, list[tuple[str, str, Json]]]) 
         name = escape(tag["name"])
         parts.append(f'<h2><a href="#{name.lower()}">{name}</a></h2><ul>{links}</ul>')
     parts.append('<h2><a href="#errors">Errors</a></h2>')
+    parts.append('<h2><a href="#failures">How a job can fail</a></h2>')
     return "".join(parts)
 
 
@@ -289,28 +309,70 @@ def _members(document: Json, schema: Json) -> str:
     )
 
 
-def _errors(document: Json) -> str:
-    """Every code, once, with where it stands in the answers."""
-    found: dict[str, Json] = {}
+def _problems(document: Json) -> dict[str, Json]:
+    """Every code that a request can be answered with, once: status, title, retryable."""
+    found: dict[str, Json] = {
+        error.code: {
+            "status": error.status,
+            "title": error.title,
+            "retryable": error.code in RETRYABLE,
+        }
+        for error in _OF_NO_ENDPOINT
+    }
+    title = "HTTP itself does not allow the request"
+    found["http_error"] = {"status": "4xx", "title": title, "retryable": False}
     for item in document["paths"].values():
         for entry in item.values():
             for response in entry["responses"].values():
                 content = response.get("content", {}).get("application/problem+json", {})
                 for code, example in content.get("examples", {}).items():
                     found.setdefault(code, example["value"])
+    return found
+
+
+def _errors(document: Json) -> str:
+    found = sorted(_problems(document).items(), key=lambda pair: (str(pair[1]["status"]), pair[0]))
     rows = "".join(
-        f'<tr id="error-{code}"><td><code>{code}</code></td><td>{value["status"]}</td>'
+        f"{_anchored(code)}<td>{value['status']}</td>"
         f"<td>{escape(value['title'])}.{' Worth trying again.' if value['retryable'] else ''}</td>"
         "</tr>"
-        for code, value in sorted(found.items(), key=lambda pair: (pair[1]["status"], pair[0]))
+        for code, value in found
     )
-    head = "<thead><tr><th>Code</th><th>Status</th><th>Meaning</th></tr></thead>"
     text = (
         "Every error is `application/problem+json`. Act on `code`, show `detail`, and quote "
         "`request_id` (also in `X-Request-ID`) when you ask the operator."
     )
+    return _codes_chapter("errors", "Errors", text, "Status", rows)
+
+
+def _failures(elsewhere: Collection[str]) -> str:
+    """Every code of a failed job; those `elsewhere` have their anchor there already."""
+    rows = "".join(
+        (f"<tr><td>{_link(code)}</td>" if code in elsewhere else _anchored(code))
+        + f"<td>{failure.error_class}</td><td>{escape(failure.says)}</td></tr>"
+        for code, failure in sorted(JOB_CODES.items())
+    )
+    attempts = ", ".join(f"`{kind}` {most}" for kind, most in ATTEMPTS.items())
+    text = (
+        "A job whose `state` is `failed` has the reason in `error`: act on its `code`, show its "
+        "`detail`. Its `class` says how often the job is attempted in all, unless the job itself "
+        f"allows less: {attempts}."
+    )
+    return _codes_chapter("failures", "How a job can fail", text, "Class", rows)
+
+
+def _anchored(code: str) -> str:
+    return f'<tr id="error-{code}"><td><code>{code}</code></td>'
+
+
+def _link(code: str) -> str:
+    return f'<a href="#error-{code}"><code>{code}</code></a>'
+
+
+def _codes_chapter(identity: str, title: str, text: str, second: str, rows: str) -> str:
+    head = f"<thead><tr><th>Code</th><th>{second}</th><th>Meaning</th></tr></thead>"
     return (
-        f'<section class="chapter" id="errors"><h2>Errors</h2>{_prose(text)}'
+        f'<section class="chapter" id="{identity}"><h2>{title}</h2>{_prose(text)}'
         f'<div class="scroll"><table>{head}<tbody>{rows}</tbody></table></div></section>'
     )
 

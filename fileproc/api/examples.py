@@ -65,6 +65,18 @@ ACCEPTED: Final[dict[str, Any]] = {
     "links": {"self": f"/v1/jobs/{JOB_ID}", "cancel": f"/v1/jobs/{JOB_ID}/cancel"},
 }
 
+CANCELED: Final[dict[str, Any]] = {
+    **JOB,
+    "version": 2,
+    "state": "canceled",
+    "started_at": None,
+    "attempt": 0,
+    "outputs": [],
+    "usage": None,
+    "provenance": None,
+    "links": {"self": f"/v1/jobs/{JOB_ID}", "retry": f"/v1/jobs/{JOB_ID}/retry"},
+}
+
 PAGE: Final[dict[str, Any]] = {"data": [JOB], "next_cursor": None}
 
 READY: Final[dict[str, Any]] = {

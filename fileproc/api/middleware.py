@@ -112,7 +112,8 @@ async def authenticate(request: web.Request) -> Caller:
     api = request.app[API]
     if api.settings.auth is Auth.OFF:
         return LOCAL
-    match = _TOKEN.fullmatch(request.headers.get("Authorization", ""))
+    given = request.headers.getall("Authorization", ())
+    match = _TOKEN.fullmatch(given[0]) if len(given) == 1 else None
     if match is None:
         raise UnauthorizedError("Send a key: `Authorization: Bearer fp_...`.")
     key = await api.resources.store.keys.authenticate(match[1])

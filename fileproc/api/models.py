@@ -24,6 +24,7 @@ from fileproc.jobs import Problem as JobProblem
 MAX_WAIT_S = 60
 MAX_PAGE = 200
 MAX_LABELS = 32
+MAX_INPUTS = 10_000  # of any deployment; FILEPROC_MAX_INPUTS is the limit that bites
 MAX_METADATA_BYTES = 16 * 1024
 
 JOB_ID = "job_01kqb4h0nme8atrb9rgb0yvm3j"
@@ -120,7 +121,10 @@ class JobRequest(JobCommon):
     """A job over files that are there already."""
 
     inputs: list[FileRef] = Field(
-        default_factory=list, description="Files to work on, in this order."
+        default_factory=list,
+        max_length=MAX_INPUTS,
+        fail_fast=True,  # of thousands of wrong ones, one complaint is enough
+        description="Files to work on, in this order.",
     )
 
 
@@ -128,7 +132,10 @@ class FormJobRequest(JobCommon):
     """The `job` part of a form."""
 
     inputs: list[PartRef | FileRef] | None = Field(
-        None, description="Files to work on. Omitted: all file parts, in their order."
+        None,
+        max_length=MAX_INPUTS,
+        fail_fast=True,
+        description="Files to work on. Omitted: all file parts, in their order.",
     )
 
 

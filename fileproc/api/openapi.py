@@ -24,7 +24,6 @@ from fileproc.api.models import (
     ProblemView,
     PutQuery,
 )
-from fileproc.api.views import description_of
 from fileproc.errors import (
     BadRequestError,
     FileprocError,
@@ -237,7 +236,7 @@ def _put_operation(endpoint: Endpoint, operation: Operation) -> Json:
     described = _operation(endpoint)
     described["operationId"] = f"put{_pascal(operation.name)}"
     described["summary"] = operation.summary
-    described["description"] = description_of(operation)
+    described["description"] = operation.description
     params = _params_schema(operation)
     described["parameters"] = [
         *_from_properties(params),

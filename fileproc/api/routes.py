@@ -178,7 +178,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         tag=Tag.JOBS,
         summary="Cancel a job",
         answers={
-            200: Answer("It is canceled.", models.JobView, example=examples.JOB),
+            200: Answer("It is canceled.", models.JobView, example=examples.CANCELED),
             202: Answer("It runs; its worker is told and stops it within 2 s.", models.JobView),
         },
         query=models.NoQuery,

@@ -12,7 +12,7 @@ from aiohttp import web
 from multidict import MultiDict
 
 from fileproc.api.accepting import Accepted, accept, answer, wish_of
-from fileproc.api.body import Body, refuse_other_charsets
+from fileproc.api.body import Body, media_type_of, refuse_other_charsets
 from fileproc.api.context import Api, Caller, api_of, caller_of
 from fileproc.api.drafts import (
     Draft,
@@ -45,10 +45,11 @@ async def create_job(request: web.Request) -> web.StreamResponse:
     wish = wish_of(request, query.wait)
     key = key_of(request)
     Body(request, api.settings).refuse_encoded()
-    if request.content_type == "application/json":
+    media_type = media_type_of(request)
+    if media_type == "application/json":
         refuse_other_charsets(request)
         accepted = await _from_json(api, caller, request, key)
-    elif request.content_type == "multipart/form-data":
+    elif media_type == "multipart/form-data":
         accepted = await _from_form(api, caller, request, key)
     else:
         accepted_types = ["application/json", "multipart/form-data"]
@@ -123,7 +124,7 @@ def _check_body(api: Api, operation: Operation, request: web.Request) -> None:
     if operation.min_inputs > 1:
         detail = f"{operation.name} needs {operation.min_inputs} files: POST a form to /v1/jobs."
         raise InvalidRequestError(detail)
-    if request.content_type.startswith("multipart/"):
+    if media_type_of(request).startswith("multipart/"):
         raise UnsupportedMediaTypeError(
             "The body of a PUT is the file itself; POST forms to /v1/jobs."
         )
@@ -161,4 +162,5 @@ def _declared(headers: Mapping[str, Any]) -> str | None:
     given = headers.get("Content-Type")
     if given is None or given.startswith(("application/x-www-form-urlencoded", "*/*")):
         return None
-    return str(given)
+    # Bytes that are no UTF-8 come as lone surrogates; nothing of ours could write those down.
+    return str(given).encode("utf-8", "replace").decode()

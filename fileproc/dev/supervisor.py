@@ -138,7 +138,7 @@ def banner(plan: Plan, data: Path) -> str:
         worker=plan.worker_url,
         data=data,
         keys=keys,
-        header=' -H "Authorization: Bearer $KEY"' if needed else "",
+        header=' -H "Authorization: Bearer $FILEPROC_KEY"' if needed else "",
     )
 
 

@@ -18,6 +18,18 @@ Made from the catalogue by `python -m fileproc.operations.reference`; do not edi
 
 Parameters go into `params` of `POST /v1/jobs`, or into the query of `PUT /v1/jobs/{operation}`.
 `GET /v1/operations` gives the same as JSON Schema.
+
+The examples assume
+
+```sh
+export FILEPROC_URL=http://127.0.0.1:8080
+```
+
+and, where keys are required, `-H "Authorization: Bearer $FILEPROC_KEY"` on every line.
+
+`curl -T` does not send the name of the file. A text file is told by its name or by its type:
+add `filename=report.csv` to the query (`?filename=...`, or `&filename=...` after other
+parameters), or `-H 'Content-Type: text/csv'`. A CSV file of one column is plain text otherwise.
 """
 
 
@@ -44,23 +56,17 @@ def _section(entry: Operation) -> str:
         "Example:",
         "",
         "```sh",
-        f'curl -T FILE "$FILEPROC/v1/jobs/{entry.name}{"?" + query if query else ""}"',
+        f'curl -T FILE "$FILEPROC_URL/v1/jobs/{entry.name}{"?" + query if query else ""}"',
         "```",
         "",
     ]
     return "\n".join(lines)
 
 
-def _paragraphs(docstring: str) -> str:
-    """The docstring as prose; its list of errors becomes a sentence."""
-    body, _, raised = docstring.partition("Raises:")
-    paragraphs = [" ".join(part.split()) for part in body.split("\n\n") if part.strip()]
-    if raised:
-        classes = " ".join(raised.split())
-        for name in ("BadInput", "OutOfResources"):
-            classes = classes.replace(f"{name}: ", "")
-        paragraphs.append(f"Fails with: {classes}")
-    return "\n\n".join(paragraphs)
+def _paragraphs(description: str) -> str:
+    """The description with each paragraph on one line."""
+    parts = description.split("\n\n")
+    return "\n\n".join(" ".join(part.split()) for part in parts if part.strip())
 
 
 def _types(types: tuple[str, ...]) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -57,8 +59,10 @@ class Operation:
 
     @property
     def description(self) -> str:
-        """The longer text: the function's docstring."""
-        return (self.run.__doc__ or "").strip()
+        """The longer text: the function's docstring, with its `Raises:` as a sentence of codes."""
+        text, _, raised = inspect.cleandoc(self.run.__doc__ or "").partition("Raises:")
+        codes = ", ".join(re.findall(r"`\w+`", raised))
+        return text.strip() + (f"\n\nA job can fail with: {codes}." if codes else "")
 
     def takes(self, media_type: str) -> bool:
         """Whether a file of this detected type is taken."""

@@ -107,7 +107,7 @@ async def open_store(settings: Settings, *, worker: str | None = None) -> AsyncI
     names = Keys(settings.redis_prefix)
     pipeline = Pipeline(connect(url), settings.redis_prefix)
     # The socket's patience must exceed the block time, else a quiet queue looks like a dead server.
-    popping = connect(url, timeout_s=POP_BLOCK_S + 4, retries=0)
+    popping = connect(url, timeout_s=POP_BLOCK_S + 3, retries=0)
     tailing = connect(url, timeout_s=10, retries=0)
     try:
         yield Store(

@@ -26,7 +26,7 @@ from fileproc.telemetry import (
     get_logger,
 )
 
-ROUND_S = 1.0
+ROUND_S = 0.5
 LOCK_S = 5.0
 SWEPT_AT_ONCE = 100
 
@@ -52,7 +52,7 @@ class Janitor:
             group.create_task(self._rounds("collector", self.tidy))
 
     async def _rounds(self, lock: str, work: Callable[[], Awaitable[None]]) -> None:
-        """One round a second; an engine that is away only costs rounds."""
+        """Two rounds a second; an engine that is away only costs rounds."""
         while True:
             try:
                 if await self._upkeep.lock(lock, self._holder, LOCK_S):

@@ -101,10 +101,18 @@ async def test_keys_are_asked_for_only_where_they_are(serve: Any) -> None:
 
 
 def test_the_examples_are_what_the_models_say() -> None:
-    for job in (examples.JOB, examples.ACCEPTED):
+    for job in (examples.JOB, examples.ACCEPTED, examples.CANCELED):
         JobView.model_validate(job)
     JobList.model_validate(examples.PAGE)
     Readiness.model_validate(examples.READY)
+
+
+async def test_the_example_of_a_canceled_job_is_one(api: Any) -> None:
+    document = await document_of(api)
+    answer = document["paths"]["/v1/jobs/{id}/cancel"]["post"]["responses"]["200"]
+    example = answer["content"]["application/json"]["example"]
+    assert example["state"] == "canceled"
+    assert example["outputs"] == []
 
 
 async def test_the_document_is_cached_by_its_etag(api: Any) -> None:
@@ -172,10 +180,29 @@ async def test_every_type_of_problem_leads_to_its_place_on_the_page(api: Any) ->
         await api.put("/v1/jobs/file.probe", data=b""),
         await api.put("/v1/jobs/nothing", data=b"x"),
         await api.get("/v1/jobs?cursor=x"),
+        await api.get("/nothing"),
+        await api.post("/docs"),
     ]
     for answer in answers:
         _, _, anchor = (await answer.json())["type"].partition("#")
         assert f'id="{anchor}"' in page
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"),
+    [
+        ("files.example:8443", "http://files.example:8443"),
+        ("[::1]:8080", "&#x27;http://[::1]:8080&#x27;"),
+        ('x"><b>$(id)', "http://localhost"),
+    ],
+)
+async def test_the_page_defines_the_address_it_was_asked_at_once(
+    api: Any, host: str, shown: str
+) -> None:
+    page = await (await api.get("/docs", headers={"Host": host})).text()
+    assert re.findall(r"export FILEPROC_URL=(.*)", page) == [shown]
+    assert page.count("http://") == 1
+    assert set(re.findall(r"\$FILEPROC\w*", page)) == {"$FILEPROC_URL", "$FILEPROC_KEY"}
 
 
 # --- the api against its document --------------------------------------------------------------

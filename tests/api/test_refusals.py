@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from support.http import Hands, field, file_part, form, jpeg, noise, problem
+from support.http import Hands, field, file_part, form, jpeg, noise, problem, wire
 
 
 async def nothing_stayed(hands: Hands) -> None:
@@ -300,3 +300,63 @@ async def test_an_error_nobody_foresaw_shows_its_request_id_and_nothing_else(
     assert document["request_id"] == "find-me"
     assert "division" not in await answer.text()
     assert "errors" not in document
+
+
+# --- small requests that must not cost much ----------------------------------------------------
+
+
+@pytest.mark.parametrize("item", ["1", "{}", "[]", '{"part":1}'])
+@pytest.mark.parametrize("as_form", [False, True])
+async def test_a_flood_of_values_is_refused_before_it_is_judged(
+    api: Any, item: str, *, as_form: bool
+) -> None:
+    body = '{"operation":"file.probe","inputs":[' + ",".join([item] * 30_000) + "]}"
+    if as_form:
+        headers, data = form((field("job"), body.encode()))
+        answer = await api.post("/v1/jobs", headers=headers, data=data)
+    else:
+        headers = {"Content-Type": "application/json"}
+        answer = await api.post("/v1/jobs", headers=headers, data=body)
+    problem_ = await problem(answer, 400, "bad_request")
+    assert "20000 values" in problem_["detail"]
+
+
+async def test_a_list_of_wrong_values_is_one_complaint(api: Any) -> None:
+    body = {"operation": "file.probe", "inputs": [1] * 5_000}
+    refused = await problem(await api.post("/v1/jobs", json=body), 422, "invalid_request")
+    assert len(refused["errors"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("content_type", "status"),
+    [
+        ('application/json;a="' + '"' * 8000 + ";1", 400),
+        (";utf-8*", 415),
+        ("application/json;a*", 422),
+        (";boundary*0*", 415),
+        ("", 415),
+        ("application/json; charset=utf-16", 415),
+        ('application/json; Charset="UTF-8"', 422),
+    ],
+)
+async def test_odd_content_types_are_refused_quickly(
+    api: Any, content_type: str, status: int
+) -> None:
+    answer = await api.post("/v1/jobs", headers={"Content-Type": content_type}, data=b"{}")
+    assert answer.status == status, await answer.text()
+
+
+async def test_a_content_type_that_is_no_text_is_written_down_as_text(api: Any) -> None:
+    async with wire(api.server) as raw:
+        await raw.send(
+            b"PUT /v1/jobs/file.probe HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n"
+            b"Content-Type: text/plain; \xff\xfe\r\n\r\nhello"
+        )
+        status, _, _ = await raw.answer()
+    assert status == 202
+
+
+async def test_a_second_content_encoding_does_not_slip_by(api: Any) -> None:
+    headers = [("Content-Encoding", "identity"), ("Content-Encoding", "gzip")]
+    answer = await api.put("/v1/jobs/file.probe", headers=headers, data=b"x")
+    await problem(answer, 415, "unsupported_media_type")

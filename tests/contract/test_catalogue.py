@@ -57,6 +57,8 @@ def test_entry_says_what_it_is(entry: Operation) -> None:
     assert 10 < len(entry.summary) < 80
     assert not entry.summary.endswith(".")
     assert len(entry.description) > 15
+    assert "Raises" not in entry.description
+    assert all(line == line.strip() for line in entry.description.splitlines())
     assert entry.lane in LANES
     assert 0 <= entry.min_inputs <= entry.max_inputs
     assert entry.accepts

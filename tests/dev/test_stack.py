@@ -151,7 +151,7 @@ def test_the_banner_has_a_line_to_copy() -> None:
     assert "not needed" in text
     keyed = banner(Plan("::1", 8090, 8091, Auth.REQUIRED, bare()), Path("/data"))
     assert "http://[::1]:8090/docs" in keyed
-    assert 'Bearer $KEY"' in keyed
+    assert 'Bearer $FILEPROC_KEY"' in keyed
 
 
 # --- ports and processes -----------------------------------------------------------------------

@@ -78,7 +78,7 @@ def audit(now: Snapshot) -> list[str]:
     """What is wrong at this moment, as sentences."""
     checks = (
         *(_kinds, _places, _right_places, _sets, _indexes, _records),
-        *(_tombstones, _files, _trash, _accounts, _turns),
+        *(_tombstones, _files, _trash, _accounts, _turns, _pauses),
     )
     return [complaint for check in checks for complaint in check(now)]
 
@@ -240,14 +240,23 @@ def _accounts(now: Snapshot) -> Iterator[str]:
     yield from (f"{flow} has {n} admitted and no account" for flow, n in admitted.items() if n)
 
 
+def _pauses(now: Snapshot) -> Iterator[str]:
+    """What is paused takes no turns, and nothing of it is ready to be taken."""
+    for (lane, owner), flow in now.flows.items():
+        if flow.get("paused") == "1" and owner in now.zset(f"ring:{lane}"):
+            yield f"{owner} is paused in {lane} and takes turns"
+    for lane in LANES:
+        for job in now.queued & set(now.ready(lane)):
+            flow = now.flows.get((lane, now.jobs[job]["own"]), {})
+            if now.paused(lane) or flow.get("paused") == "1":
+                yield f"{job} is ready, though its lane or its owner is paused"
+
+
 def _turns(now: Snapshot) -> Iterator[str]:
     """Who may run and has work takes turns; the short list is full, or nobody in turn has any."""
     for lane, owner in now.waiting:
         if now.may_take_turns(lane, owner) and owner not in now.zset(f"ring:{lane}"):
             yield f"{owner} waits in {lane} and never gets a turn"
-    for (lane, owner), flow in now.flows.items():
-        if flow.get("paused") == "1" and owner in now.zset(f"ring:{lane}"):
-            yield f"{owner} is paused in {lane} and takes turns"
     for lane in LANES:
         if not now.paused(lane) and len(now.ready(lane)) < SHORT_LIST:
             hungry = [o for o in now.zset(f"ring:{lane}") if (lane, o) in now.waiting]

@@ -33,6 +33,7 @@ from fileproc.store import (
 )
 from support.books import Books, audit
 from support.clock import step_clock
+from support.jobs import accept_arguments
 from support.witness import Witness, account, record_of
 
 if TYPE_CHECKING:
@@ -138,12 +139,15 @@ class Deployment:
         if (extras, cap, weight) == (Extras(cap=extras.cap), 0, 1):
             return self._accept_by_the_api(new)
         now = self.books.look().now_ms
-        arguments = self.store.jobs._arguments(new)
-        arguments[13:18] = [
-            now + extras.due_ms if extras.due_ms else 0,
-            now + extras.deadline_ms if extras.deadline_ms else 0,
-            *(cap, weight, int(extras.upload)),
-        ]
+        arguments = accept_arguments(
+            self.store,
+            new,
+            due=now + extras.due_ms if extras.due_ms else 0,
+            deadline=now + extras.deadline_ms if extras.deadline_ms else 0,
+            cap=cap,
+            weight=weight,
+            upload=extras.upload,
+        )
         kind, *others = self.script("accept", *arguments)
         if kind == "known":
             return str(others[1]) if others[0] == new.fingerprint else "mismatch"

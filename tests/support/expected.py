@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from fileproc.jobs import FINAL, UNSTARTED, JobState, Move
 from fileproc.store import Verdict
+
+if TYPE_CHECKING:
+    from support.snapshot import Fields, Snapshot
 
 DELETED = "deleted"
 LOST_WORKERS = 3  # attempts that lost workers may cost
@@ -155,6 +159,35 @@ class Expected:
             self._forget(job)
         return len(due)
 
+    def facts(self, job: ExpectedJob) -> tuple[object, ...]:
+        """As `facts_of` should find them in the record."""
+        if job.state == DELETED:
+            return (None if self.vanished(job) else DELETED,)
+        marks = (job.cancel_requested, job.delete_requested)
+        return (job.state, job.token, job.attempt, *marks, job.prefix)
+
     def vanished(self, job: ExpectedJob) -> bool:
         """Whether not even the tombstone is left."""
         return job.state == DELETED and job.leaves <= self.clock
+
+
+def facts_of(record: Fields | None) -> tuple[object, ...]:
+    """What the model knows of a job, from its record."""
+    if record is None or record["st"] == DELETED:
+        return (record and DELETED,)
+    marks = ("cq" in record, "del" in record)
+    return (record["st"], int(record["tok"]), int(record["at"]), *marks, record.get("pre", ""))
+
+
+def takeable_by(now: Snapshot, worker: str, lane: str, free: int) -> tuple[set[str], int]:
+    """Ids that a claim may take at this moment, and how many it must."""
+    strays = set(now.popped.get((worker, lane), [])) & now.queued
+    takeable = strays | set(now.ready(lane))
+    number = len(takeable)
+    for (of_lane, owner), ids in now.waiting.items():
+        if of_lane == lane and not now.paused(lane) and now.may_take_turns(lane, owner):
+            takeable |= ids.keys()
+            flow = now.flows.get((lane, owner), {})
+            cap = int(flow.get("cap", 0))
+            number += min(len(ids), cap - int(flow.get("adm", 0))) if cap else len(ids)
+    return takeable, min(free, len(strays) if len(strays) >= free else number)

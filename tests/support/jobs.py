@@ -7,8 +7,17 @@ from typing import Any
 
 from fileproc.errors import ErrorClass
 from fileproc.ids import new_id
-from fileproc.jobs import FileInfo, JobDocument, JobResult, OutputInfo, Problem, Provenance, Usage
-from fileproc.store import Lease, NewJob
+from fileproc.jobs import (
+    FileInfo,
+    JobDocument,
+    JobResult,
+    Move,
+    OutputInfo,
+    Problem,
+    Provenance,
+    Usage,
+)
+from fileproc.store import Lease, NewJob, Settlement, Store
 
 PROBLEM = Problem(
     type="/docs#error-x",
@@ -35,6 +44,22 @@ def make_job(owner: str = "acme", **others: Any) -> NewJob:
     return NewJob(**given)
 
 
+def accept_arguments(
+    store: Store,
+    new: NewJob,
+    *,
+    due: int = 0,
+    deadline: int = 0,
+    cap: int = 0,
+    weight: int = 1,
+    upload: bool = False,
+) -> list[Any]:
+    """For the script: what it can do and the api does not ask for yet. Moments in ms since 1970."""
+    arguments: list[Any] = store.jobs._arguments(new)
+    arguments[13:18] = [due, deadline, cap, weight, int(upload)]
+    return arguments
+
+
 def make_file(name: str = "a.txt", content: bytes = b"hello") -> FileInfo:
     return FileInfo(
         file_id=new_id("file"),
@@ -53,3 +78,19 @@ def make_result(lease: Lease) -> JobResult:
         usage=Usage(wall_s=0.1, cpu_s=0.1, peak_rss_bytes=1),
         provenance=Provenance(fileproc="0"),
     )
+
+
+def settlement_of(lease: Lease, move: Move, delay_s: float = 0) -> Settlement:
+    """One of each kind."""
+    result = make_result(lease)
+    match move:
+        case Move.COMPLETE:
+            return Settlement.complete(lease, result)
+        case Move.FAIL:
+            return Settlement.fail(lease, PROBLEM, result.prefix)
+        case Move.RETRY:
+            return Settlement.retry(lease, PROBLEM, delay_s, result.prefix)
+        case Move.CANCEL:
+            return Settlement.cancel(lease, result.prefix)
+        case _:
+            return Settlement.release(lease, result.prefix)

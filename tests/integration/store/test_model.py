@@ -42,8 +42,8 @@ from support.deployment import (
     Worker,
     World,
 )
-from support.expected import DELETED, Expected, ExpectedJob
-from support.jobs import PROBLEM, make_file, make_job, make_result
+from support.expected import DELETED, Expected, ExpectedJob, facts_of, takeable_by
+from support.jobs import make_file, make_job, settlement_of
 from support.witness import Witness
 
 if TYPE_CHECKING:
@@ -133,6 +133,16 @@ class QueueMachine(RuleBasedStateMachine):
         else:
             assert reply == new.id
             self._accepted(new, extras)
+
+    @rule(owner=owners, lane=lanes, count=st.integers(2, 9))
+    def submit_many(self, owner: str, lane: str, count: int) -> None:
+        """More than the short list holds, so that some wait in turn."""
+        for _ in range(count):
+            new = make_job(id=f"job_{len(self.made):04}", owner=owner, lane=lane)
+            full = self._full(owner)
+            assert self.here.accept(new, Extras()) == ("quota" if full else new.id)
+            if not full:
+                self._accepted(new, Extras())
 
     def _full(self, owner: str) -> bool:
         return len(self.expected.of(owner, "queued", "delayed", "awaiting_upload")) >= MOST_QUEUED
@@ -298,17 +308,8 @@ class QueueMachine(RuleBasedStateMachine):
         return job.state == JobState.RUNNING and job.token == int(lease.token)
 
     def _check_claim(self, worker: Worker, lane: str, free: int, leases: list[Lease]) -> None:
-        before = self.now
-        strays = set(before.popped.get((worker.name, lane), [])) & before.queued
-        takeable = strays | set(before.ready(lane))
-        number = len(takeable)
-        for (of_lane, owner), ids in before.waiting.items():
-            if of_lane == lane and not before.paused(lane) and before.may_take_turns(lane, owner):
-                takeable |= ids.keys()
-                flow = before.flows.get((lane, owner), {})
-                room = int(flow.get("cap", 0)) - int(flow.get("adm", 0))
-                number += min(len(ids), room) if int(flow.get("cap", 0)) else len(ids)
-        assert len(leases) == min(free, len(strays) if len(strays) >= free else number)
+        takeable, number = takeable_by(self.now, worker.name, lane, free)
+        assert len(leases) == number
         assert {lease.job_id for lease in leases} <= takeable
         for lease in leases:
             job = self.expected.claim(lease.job_id, LEASE_MS)
@@ -326,7 +327,7 @@ class QueueMachine(RuleBasedStateMachine):
         calls = []
         for pick, move in attempts:
             lease = picked(self.leases, pick)
-            calls.append((lease, _settlement(lease, move, delay_s)))
+            calls.append((lease, settlement_of(lease, move, delay_s)))
         self._settle(calls)
         self.settled += calls
 
@@ -382,30 +383,27 @@ class QueueMachine(RuleBasedStateMachine):
 
     # --- the janitor, the operator, and the world ------------------------------------------------
 
-    @rule()
-    def recover(self) -> None:
-        assert self.here.run(self.here.store.upkeep.recover()) == self.expected.recover()
+    @rule(chore=st.sampled_from(["recover", "tick", "purge", "adopt", "trash"]))
+    def janitor(self, chore: str) -> None:
+        upkeep = self.here.store.upkeep
+        match chore:
+            case "recover":
+                assert self.here.run(upkeep.recover()) == self.expected.recover()
+            case "tick":
+                assert self.here.run(upkeep.tick()) == self.expected.tick()
+            case "purge":
+                assert self.here.run(upkeep.purge()) == self.expected.purge()
+            case "adopt":
+                self._adopt()
+            case _:
+                self.here.run(upkeep.trashed(self.here.run(upkeep.trash())))
 
-    @rule()
-    def adopt(self) -> None:
+    def _adopt(self) -> None:
         silent = {w for w, end in self.now.zset("workers").items() if end <= self.now.now_ms}
         left = [ids for (worker, _), ids in self.now.popped.items() if worker in silent]
         number = len([job for ids in left for job in ids if job in self.now.queued])
         assert self.here.run(self.here.store.upkeep.adopt()) == number
         assert not silent & {worker for worker, _ in self.here.books.look().popped}
-
-    @rule()
-    def tick(self) -> None:
-        assert self.here.run(self.here.store.upkeep.tick()) == self.expected.tick()
-
-    @rule()
-    def purge(self) -> None:
-        assert self.here.run(self.here.store.upkeep.purge()) == self.expected.purge()
-
-    @rule()
-    def empty_the_trash(self) -> None:
-        upkeep = self.here.store.upkeep
-        self.here.run(upkeep.trashed(self.here.run(upkeep.trash())))
 
     @rule(lane=lanes, owner=st.just("") | owners)
     def pause(self, lane: str, owner: str) -> None:
@@ -442,7 +440,7 @@ class QueueMachine(RuleBasedStateMachine):
         wrong = []
         for job in self.expected.jobs.values():
             record = self.now.records.get(job.id)
-            if _facts(record) != _expected_facts(job, vanished=self.expected.vanished(job)):
+            if facts_of(record) != self.expected.facts(job):
                 wrong.append(f"{record} should be {job}")
         for (lane, owner), flow in self.now.flows.items():
             if owner == "capped" and int(flow.get("adm", 0)) > CAPS[owner]:
@@ -458,35 +456,6 @@ class QueueMachine(RuleBasedStateMachine):
             assert self.here.rebuilt_wrongly(self.witness) == []
         finally:
             self.here.close()
-
-
-def _settlement(lease: Lease, move: Move, delay_s: int) -> Settlement:
-    result = make_result(lease)
-    match move:
-        case Move.COMPLETE:
-            return Settlement.complete(lease, result)
-        case Move.FAIL:
-            return Settlement.fail(lease, PROBLEM, result.prefix)
-        case Move.RETRY:
-            return Settlement.retry(lease, PROBLEM, delay_s, result.prefix)
-        case Move.CANCEL:
-            return Settlement.cancel(lease, result.prefix)
-        case _:
-            return Settlement.release(lease, result.prefix)
-
-
-def _facts(record: dict[str, str] | None) -> tuple[object, ...]:
-    if record is None or record["st"] == DELETED:
-        return (record and DELETED,)
-    marks = ("cq" in record, "del" in record)
-    return (record["st"], int(record["tok"]), int(record["at"]), *marks, record.get("pre", ""))
-
-
-def _expected_facts(job: ExpectedJob, *, vanished: bool) -> tuple[object, ...]:
-    if job.state == DELETED:
-        return (None if vanished else DELETED,)
-    marks = (job.cancel_requested, job.delete_requested)
-    return (job.state, job.token, job.attempt, *marks, job.prefix)
 
 
 @pytest.fixture

@@ -97,6 +97,18 @@ async def test_claim_whose_reply_was_lost_gives_the_same_leases_again(store: Sto
     assert len(await take(store)) == 2
 
 
+async def test_answers_of_two_flights_are_kept_apart(store: Store) -> None:
+    for _ in range(4):
+        await store.jobs.accept(make_job())
+    numbers = store.queue.next_call(), store.queue.next_call()
+    answers = [await store.queue.claim("default", i, 1, numbers[i]) for i in range(2)]
+    heavy = await store.queue.claim("heavy", 0, 1, store.queue.next_call())
+    for i in (0, 1):
+        assert await store.queue.claim("default", i, 1, numbers[i]) == answers[i]
+    assert heavy == []
+    assert len(await take(store)) == 2
+
+
 async def test_strays_of_a_worker_without_slots_go_back(store: Store) -> None:
     await store.jobs.accept(make_job())
     assert await store.queue.wait("default")
@@ -271,14 +283,16 @@ async def test_file_of_another_owner_cannot_be_used(store: Store) -> None:
         await store.files.get("mallory", info.file_id)
 
 
-async def test_job_of_another_owner_looks_like_none(store: Store) -> None:
+async def test_job_of_another_owner_looks_like_none_and_stays_as_it_is(store: Store) -> None:
     lease = await one(store)
+    before = await store.jobs.get("acme", lease.job_id)
     for call in (store.jobs.get, store.jobs.cancel, store.jobs.delete):
         with pytest.raises(NotFoundError) as foreign:
             await call("mallory", lease.job_id)
         with pytest.raises(NotFoundError) as unknown:
             await call("mallory", unknown_id := new_id("job"))
         assert foreign.value.detail.replace(lease.job_id, unknown_id) == unknown.value.detail
+        assert await store.jobs.get("acme", lease.job_id) == before
 
 
 async def test_retention_ends_record_and_objects(store: Store, books: Books) -> None:

@@ -10,7 +10,7 @@ import pytest
 from fileproc.jobs import JobState
 from fileproc.store import Heartbeat, Lease, Pulse, Settlement, Store, Verdict, open_store
 from support.clock import step_clock
-from support.jobs import make_job, make_result
+from support.jobs import accept_arguments, make_job, make_result
 from support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -138,10 +138,11 @@ async def test_worker_that_died_lately_is_found_behind_many_dead_ones(
     past = books.look().now_ms - 60_000
     books.redis.zadd(books.key("workers"), {f"wrk_{number}": past for number in range(300)})
     async with open_store(settings) as dead, open_store(settings) as alive:
-        await asyncio.to_thread(beat(with_lease(settings, 0.05), dead.queue.worker).beat)
+        await asyncio.to_thread(beat(settings, dead.queue.worker).beat)
         await alive.jobs.accept(make_job())
         assert await dead.queue.wait("default")
-        assert await eventually(alive.upkeep.adopt) == 1
+        step_clock(books.redis, books.prefix, 60_000)
+        assert await alive.upkeep.adopt() == 1
         assert len(await take(alive)) == 1
 
 
@@ -155,6 +156,60 @@ async def test_popped_job_is_adopted_though_everything_was_down_for_hours(
         step_clock(books.redis, books.prefix, 5 * 3_600_000)
         assert await alive.upkeep.adopt() == 1
         assert books.zset("workers") == {}
+
+
+async def test_job_of_a_paused_lane_that_is_recovered_or_handed_back_waits(
+    store: Store, books: Books
+) -> None:
+    for _ in range(3):
+        await store.jobs.accept(make_job())
+    assert await store.queue.wait("default")
+    lost, handed_back = await take(store, 2)
+    assert await store.queue.wait("default")
+    await store.upkeep.pause("default")
+    await store.queue.settle(Settlement.release(handed_back))
+    assert await take(store, 0) == []  # a stray
+    step_clock(books.redis, books.prefix, 60_000)
+    assert await store.upkeep.recover() == 1
+    assert await take(store) == []
+    assert books.complaints() == []
+    await store.upkeep.resume("default")
+    assert {lost.job_id, handed_back.job_id} < {lease.job_id for lease in await take(store)}
+
+
+async def test_cap_bounds_what_an_owner_has_running(store: Store, books: Books) -> None:
+    async def accept(count: int, cap: int) -> None:
+        for _ in range(count):
+            await store.pipeline.script("accept", *accept_arguments(store, make_job(), cap=cap))
+
+    await store.upkeep.pause("default")  # so that all come into turn at once
+    await accept(6, 2)
+    await store.upkeep.resume("default")
+    running = await take(store)
+    assert len(running) == 2
+    assert await take(store) == []
+    await store.queue.settle(Settlement.complete(running[0], make_result(running[0])))
+    assert len(await take(store)) == 1
+    await accept(1, 4)  # a higher cap lets those run that wait
+    assert len(await take(store)) == 2
+    await accept(1, 1)  # a lower one takes nothing away
+    assert await take(store) == []
+    assert books.complaints() == []
+
+
+async def test_weights_divide_the_turns(store: Store) -> None:
+    for _ in range(120):
+        for owner, weight in (("one", 1), ("three", 3)):
+            new = make_job(owner=owner)
+            await store.pipeline.script("accept", *accept_arguments(store, new, weight=weight))
+    order: list[str] = []
+    while len(order) < 80:
+        batch = await take(store, 4)
+        order += [lease.owner for lease in batch]
+        for lease in batch:
+            await store.queue.settle(Settlement.complete(lease, make_result(lease)))
+    assert 14 <= order[16:].count("one") <= 18  # a fourth, but for the first short list
+    assert len(await take(store, 200)) == 160
 
 
 async def test_pause_of_an_owner_outlives_all_its_jobs(store: Store, books: Books) -> None:

@@ -1,0 +1,1 @@
+"""The harness that breaks everything: `run.py` is its entry."""

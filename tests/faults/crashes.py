@@ -1,0 +1,164 @@
+"""Every crash point in turn: a role is started armed for it, and what makes it pass is done."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+
+import aiohttp
+import redis
+
+from faults.cluster import START_S, Role
+from faults.faults import Stage
+from fileproc.crashpoints import API, WORKER, of_role
+
+REACH_S = 20.0  # from the moment when it is up
+_LOCKS = {  # whoever holds it passes these points
+    "janitor": ("janitor-ticked", "recovered", "adopted", "purged"),
+    "collector": ("trash-deleted", "sweep-found", "sweep-deleted"),
+    "shipper": ("ship-read", "ship-stored", "compact-stored", "compact-deleted"),
+}
+_LOCK_OF = {point: lock for lock, points in _LOCKS.items() for point in points}
+_STOPPING = {"stopping", "handing-back", "api-stopping"}
+_COMPACT = {"FILEPROC_JOURNAL_COMPACT_S": "1", "FILEPROC_JOURNAL_COMPACT_OBJECTS": "2"}
+_SWEEP = {"FILEPROC_SWEEP_S": "1", "FILEPROC_ORPHAN_S": "15"}
+_SETTINGS = {
+    "download": {"FILEPROC_DOWNLOADS": "proxy"},
+    "handing-back": {"FILEPROC_GRACE_S": "0.2"},
+    "sweep-found": _SWEEP,
+    "sweep-deleted": _SWEEP,
+    "compact-stored": _COMPACT,
+    "compact-deleted": _COMPACT,
+}
+_NEEDS = {  # the kind of job that passes it, where it is rare in the load
+    "upload-begun": "big",
+    "upload-part": "big",
+    "upload-parts": "big",
+    "cancel-noted": "cancel",
+    "delete-noted": "delete",
+    "download": "table",
+    "progress": "long",
+    "canceling": "cancel",
+    "trash-deleted": "transient",
+    "input-fetched": "table",
+}
+# Need something that is there only after a while: a batch that has settled, an orphan that is old.
+_LATE = ("sweep-found", "sweep-deleted", "compact-stored", "compact-deleted")
+
+
+async def crash_points(stage: Stage, rounds: int) -> None:
+    """Each point once a round; the roles share them out."""
+    for _ in range(rounds):
+        await _plant_orphans(stage)
+        chains = []
+        for kind, roles in ((API, stage.cluster.apis), (WORKER, stage.cluster.workers)):
+            points = [point for point in of_role(kind) if point not in _LATE]
+            stage.rng.shuffle(points)
+            points += [point for point in _LATE if kind == WORKER]
+            for i, role in enumerate(roles):
+                chains.append(_chain(stage, role, points[i :: len(roles)]))
+        await asyncio.gather(*chains)
+
+
+async def _chain(stage: Stage, role: Role, points: list[str]) -> None:
+    """One role through its points, the last of which is followed by an unarmed start."""
+    for point in points:
+        for _ in range(3):
+            if await _die_at(stage, role, point):
+                stage.counts["crash points"] += 1
+                stage.counts["kills"] += 1
+                break
+        else:
+            stage.history.complain(f"{role.name} never crashed at {point}")
+    if role.child.running:  # it is armed still: it never got there
+        stage.cluster.kill(role)
+    role.held = False
+    while not role.ready.is_set():
+        await asyncio.sleep(0.05)
+
+
+async def _die_at(stage: Stage, role: Role, point: str) -> bool:
+    """Start it armed; whether it died there within the time."""
+    while not role.deaths.empty():
+        role.deaths.get_nowait()
+    role.held = True
+    if role.child.running:
+        stage.cluster.kill(role)
+        await role.deaths.get()
+    role.extra = {"FILEPROC_CRASH_AT": point, **_SETTINGS.get(point, {})}
+    role.held = False
+    while not role.alive:
+        await asyncio.sleep(0.01)
+    role.held = True  # what comes after its death is decided here
+    died = asyncio.create_task(role.deaths.get())
+    began = time.monotonic()
+    while not (role.ready.is_set() or died.done()) and time.monotonic() - began < START_S:
+        await asyncio.sleep(0.05)
+    provoking = asyncio.create_task(_provoke(stage, role, point))
+    await asyncio.wait({died}, timeout=REACH_S)
+    provoking.cancel()
+    await asyncio.gather(provoking, return_exceptions=True)
+    stage.load.resume()
+    stage.history.mark("crash point", point=point, took=round(time.monotonic() - began, 2))
+    if not died.done():
+        died.cancel()
+        return False
+    return died.result() == point
+
+
+async def _provoke(stage: Stage, role: Role, point: str) -> None:
+    """Do what leads to the point, where the load alone does not."""
+    await role.ready.wait()
+    while True:
+        if lock := _LOCK_OF.get(point):
+            with contextlib.suppress(redis.RedisError):
+                stage.redis.set(stage.key(f"lock:{lock}"), role.worker_id, px=3000)
+            await asyncio.sleep(0.5)
+        elif point in _STOPPING:
+            jobs = [asyncio.create_task(stage.load.one("long")) for _ in range(8)]
+            stage.helpers.update(jobs)
+            await asyncio.sleep(1)
+            role.child.signal(signal.SIGTERM)
+            await asyncio.sleep(REACH_S)
+        elif point == "upload-refused":
+            with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+                await _refused_upload(role.url)
+            await asyncio.sleep(0.2)
+        else:
+            await asyncio.sleep(0.5)
+        if point == "popped":  # only an idle worker pops: one with much to do claims
+            stage.load.pause()
+            await asyncio.sleep(1.5)
+            stage.load.resume()
+            await asyncio.sleep(1)
+        if kind := _NEEDS.get(point):
+            url = role.url if role.kind == API else None
+            helped = asyncio.create_task(stage.load.one(kind, url))
+            stage.helpers.add(helped)
+            helped.add_done_callback(stage.helpers.discard)
+
+
+async def _refused_upload(url: str) -> None:
+    """A form whose file is taken before it turns out that no job comes with it."""
+    form = aiohttp.FormData()
+    form.add_field("file", b"id,value\n1,2\n" * 100, filename="a.csv")
+    form.add_field("job", '{"operation": "table.convert", "params": {"to": "nothing"}}')
+    timeout = aiohttp.ClientTimeout(total=10)
+    async with (
+        aiohttp.ClientSession(timeout=timeout) as session,
+        session.post(f"{url}/v1/jobs", data=form) as answer,
+    ):
+        await answer.read()
+
+
+async def _plant_orphans(stage: Stage) -> None:
+    """Outputs of a job that never was, in two folders of attempts."""
+
+    async def body() -> object:
+        yield b"orphan"
+
+    for i in range(3):
+        key = f"attempts/job_0000000000000000000000000{i}/1-0000000{i}/0"
+        await stage.resources.objects.put_stream(key, body(), content_type="text/plain")  # type: ignore[arg-type] # a generator of bytes

@@ -1,0 +1,291 @@
+"""Clients that submit, follow, cancel, delete and download, and write down all they are told."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import random
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+from faults.history import Ack, Download, History, Seen
+
+RETRY_S = (0.1, 0.4)
+SLOT_S = 1.5
+FOLLOWED_PER_SLOT = 3  # jobs that wait for a lease to end must not stop the load
+PATIENCE_S = 90.0  # for one answer, across kills of everything
+_TIMEOUT = aiohttp.ClientTimeout(total=20, sock_connect=2)
+TRY_AGAIN = {409, 429, 503, 507}
+SAYS_SOMETHING = set(range(200, 500)) - {429}
+FINAL = {"succeeded", "failed", "canceled", "expired"}
+BIG = 9 * 1024 * 1024  # more than one part
+
+
+@dataclass(frozen=True)
+class Work:
+    """One kind of job: what is asked for, and what is done with it afterwards."""
+
+    kind: str
+    operation: str
+    params: dict[str, Any]
+    body: bytes = b""
+    cancel: bool = False
+    delete: bool = False
+
+
+def kinds(rng: random.Random) -> dict[str, Callable[[], Work]]:
+    """Makers of work by name; every job is different, so results that are mixed up show."""
+
+    def table() -> Work:
+        rows = "".join(f"{i},{rng.randint(0, 10**9)}\n" for i in range(rng.randint(1, 20)))
+        return Work("table", "table.convert", {"to": "jsonl"}, f"id,value\n{rows}".encode())
+
+    def sleep(seconds: float, **others: Any) -> Work:
+        size = rng.randint(1, 100_000)
+        return Work("sleep", "debug.sleep", {"seconds": seconds, "output_bytes": size}, **others)
+
+    return {
+        "table": table,
+        "sleep": lambda: sleep(round(rng.uniform(0, 0.2), 2)),
+        "long": lambda: sleep(round(rng.uniform(1, 2.5), 2)),
+        "transient": lambda: Work("transient", "debug.fail", {"class": "transient", "times": 1}),
+        "permanent": lambda: Work("permanent", "debug.fail", {"class": "permanent", "times": 9}),
+        "cancel": lambda: sleep(5, cancel=True),
+        "delete": lambda: sleep(0.05, delete=True),
+        "big": lambda: Work("big", "file.probe", {}, rng.randbytes(1024) * (BIG // 1024)),
+        "large": lambda: Work("large", "debug.sleep", {"seconds": 0, "output_bytes": BIG}),
+    }
+
+
+MIX = {
+    "table": 40,
+    "sleep": 30,
+    "long": 6,
+    "transient": 6,
+    "permanent": 4,
+    "cancel": 4,
+    "delete": 8,
+    "big": 1,
+    "large": 1,
+}
+
+
+class Load:
+    """Keeps `outstanding` jobs under way until it is stopped."""
+
+    def __init__(
+        self,
+        urls: Callable[[], list[str]],
+        history: History,
+        rng: random.Random,
+        *,
+        outstanding: int,
+    ) -> None:
+        self._urls = urls
+        self.history = history
+        self._rng = rng
+        self._makers = kinds(rng)
+        self._slots = asyncio.Semaphore(outstanding)
+        self._most_followed = outstanding * FOLLOWED_PER_SLOT
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._session: aiohttp.ClientSession
+        self._running = asyncio.Event()
+        self._feeder: asyncio.Task[None] | None = None
+        self.submitting = 0
+        self.forgiving = False  # while the store is known to have lost everything
+
+    async def start(self) -> None:
+        self._session = aiohttp.ClientSession(
+            timeout=_TIMEOUT, connector=aiohttp.TCPConnector(limit=0)
+        )
+        self._running.set()
+        self._feeder = asyncio.create_task(self._feed())
+
+    def pause(self) -> None:
+        """Submit nothing more; what is under way is followed to its end."""
+        self._running.clear()
+
+    def resume(self) -> None:
+        self._running.set()
+
+    async def stop(self) -> None:
+        """Stop at once."""
+        tasks = [*self._tasks, *([self._feeder] if self._feeder else ())]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._session.close()
+
+    async def _feed(self) -> None:
+        names, weights = list(MIX), list(MIX.values())
+        while True:
+            await self._running.wait()
+            await self._slots.acquire()
+            while len(self._tasks) > self._most_followed:
+                await asyncio.sleep(0.1)
+            name = self._rng.choices(names, weights)[0]
+            task = asyncio.create_task(self._client(name))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _client(self, name: str) -> None:
+        """One job. Its slot is free again when it takes long: it may wait for a lease to end."""
+        job = asyncio.create_task(self.one(name))
+        try:
+            await asyncio.wait({job}, timeout=SLOT_S)
+            self._slots.release()
+            await job
+        except TimeoutError:
+            self.history.status("gave up", 0)
+        finally:
+            job.cancel()
+
+    async def one(self, name: str, url: str | None = None) -> str:
+        """One job of this kind; `url`: all of it at this api."""
+        return await self.run(self._makers[name](), url)
+
+    async def run(self, work: Work, url: str | None = None) -> str:
+        """One job from its submission to its download; returns its id.
+
+        Raises:
+            TimeoutError: the api did not answer for very long.
+        """
+        job_id = await self.submit(work, url)
+        if work.cancel:
+            await asyncio.sleep(self._rng.uniform(0, 1))
+            await self._ask("cancel", "POST", f"/v1/jobs/{job_id}/cancel", url=url)
+        job = await self.follow(job_id)
+        for index, output in enumerate(job["outputs"]):
+            await self.download(job_id, index, output["sha256"], url)
+        if work.delete:
+            await self.delete(job_id, url)
+        return job_id
+
+    async def submit(self, work: Work, url: str | None = None) -> str:
+        """Submit until there is a 202, always with the same key; returns the job's id."""
+        key = f"{self._rng.getrandbits(96):024x}"
+        query = {name: _text(value) for name, value in work.params.items()}
+        query["labels"] = f"key={key}"
+        self.submitting += 1
+        try:
+            _, answer = await self._ask(
+                *("submit", "PUT", f"/v1/jobs/{work.operation}"),
+                params=query,
+                data=work.body,
+                headers={"Idempotency-Key": key, "Content-Type": "application/octet-stream"},
+                accept={202},
+                url=url,
+            )
+        finally:
+            self.submitting -= 1
+        job = json.loads(answer)
+        self.history.ack(Ack(time.time(), job["id"], work.kind, key, work.params))
+        self._saw(job)
+        return str(job["id"])
+
+    async def follow(self, job_id: str) -> dict[str, Any]:
+        """Watch the job until it is over, however long that takes."""
+        while True:
+            await asyncio.sleep(0.05)
+            with suppress(TimeoutError):
+                status, answer = await self._ask("get", "GET", f"/v1/jobs/{job_id}?wait=5")
+                if status != 200:
+                    if not (self.forgiving or self.history.acks[job_id].deleted):
+                        self.history.complain(
+                            f"{job_id} was accepted and is answered with {status}"
+                        )
+                    await asyncio.sleep(0.5)
+                    continue
+                job: dict[str, Any] = json.loads(answer)
+                self._saw(job)
+                if job["state"] in FINAL:
+                    return job
+
+    async def delete(self, job_id: str, url: str | None = None) -> None:
+        """Delete a job; it is gone when this returns."""
+        if job_id in self.history.acks:
+            self.history.acks[job_id].deleted = True
+        await self._ask("delete", "DELETE", f"/v1/jobs/{job_id}", url=url)
+
+    async def download(
+        self, job_id: str, index: int, expected: str, url: str | None = None
+    ) -> None:
+        """Download an output and compare it with what the record says."""
+        path = f"/v1/jobs/{job_id}/result?index={index}"
+        status, answer = await self._ask("result", "GET", path, url=url)
+        if status != 200:
+            if not (self.forgiving or self.history.acks[job_id].deleted):
+                self.history.complain(f"output {index} of {job_id} is answered with {status}")
+            return
+        digest = hashlib.sha256(answer).hexdigest()
+        self.history.downloaded(Download(time.time(), job_id, index, digest))
+        if digest != expected:
+            self.history.complain(f"output {index} of {job_id} is {digest}, not {expected}")
+
+    def _saw(self, job: dict[str, Any]) -> None:
+        outputs = [output["sha256"] for output in job["outputs"]]
+        self.history.saw(
+            Seen(time.time(), job["id"], job["version"], job["state"], job["attempt"], outputs)
+        )
+
+    async def _ask(
+        self,
+        what: str,
+        method: str,
+        path: str,
+        *,
+        accept: set[int] | None = None,
+        url: str | None = None,
+        **others: Any,
+    ) -> tuple[int, bytes]:
+        """One request, repeated at either api while the answer is 503 or none at all.
+
+        Returns status and body of the first answer that says something: any below 500, or with
+        `accept` only those in it. `url` names the api of the first try.
+
+        Raises:
+            TimeoutError: there was none, or one that ends this job's story.
+        """
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            base, url = url or self._rng.choice(self._urls()), None
+            try:
+                async with self._session.request(method, base + path, **others) as answer:
+                    body = await answer.read()
+            except (aiohttp.ClientError, TimeoutError, OSError) as exc:
+                self.history.status(f"{what} {type(exc).__name__}", 0)
+            else:
+                self.history.status(what, answer.status)
+                ours = answer.url.port == _port(base)  # and not the storage's, after a redirect
+                if ours and (sentence := _improper(answer)):
+                    self.history.complain(f"{method} {path}: {sentence} {body[:300]!r}")
+                if answer.status in (accept or SAYS_SOMETHING):
+                    return answer.status, body
+                if what == "submit" and answer.status not in TRY_AGAIN:
+                    self.history.complain(f"{method} {path}: {answer.status} {body[:300]!r}")
+                    break
+            await asyncio.sleep(self._rng.uniform(*RETRY_S))
+        raise TimeoutError(f"{method} {path}")
+
+
+def _improper(answer: aiohttp.ClientResponse) -> str | None:
+    """What no client should ever see, whatever is broken behind the api."""
+    if answer.status in {500, 501, 502, 504}:
+        return str(answer.status)
+    if answer.status == 503 and "Retry-After" not in answer.headers:
+        return "503 without Retry-After"
+    return None
+
+
+def _port(url: str) -> int:
+    return int(url.rpartition(":")[2])
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

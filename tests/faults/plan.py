@@ -1,0 +1,84 @@
+"""How much of each fault a form of the harness does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Counts of faults.
+
+    Attributes:
+        outstanding: jobs that clients have under way at once.
+        crash_rounds: how often each crash point is met.
+        lost: lost replies for each call.
+        each_s: length of each fault of the storage and of each error of the store.
+        cuts: power cuts under the load of jobs.
+        store_cuts, store_acks: power cuts of a store alone, and jobs it accepts before each.
+        calm_kills: workers killed in a calm system, for the time of recovery.
+        least_jobs: the load goes on until so many are accepted.
+    """
+
+    name: str
+    outstanding: int
+    crash_rounds: int
+    kills: int
+    pauses: int
+    lost: int
+    rolling_rounds: int
+    each_s: float
+    cuts: int
+    store_cuts: int
+    store_acks: int
+    calm_kills: int
+    least_jobs: int
+    writes_report: bool = False
+
+
+SMOKE = Plan(
+    name="smoke",
+    outstanding=10,
+    crash_rounds=1,
+    kills=15,
+    pauses=6,
+    lost=10,
+    rolling_rounds=1,
+    each_s=1.5,
+    cuts=2,
+    store_cuts=3,
+    store_acks=1500,
+    calm_kills=4,
+    least_jobs=0,
+)
+FULL = Plan(
+    name="full",
+    outstanding=40,
+    crash_rounds=17,
+    kills=500,
+    pauses=200,
+    lost=500,
+    rolling_rounds=17,
+    each_s=5,
+    cuts=10,
+    store_cuts=50,
+    store_acks=1100,
+    calm_kills=60,
+    least_jobs=20_000,
+    writes_report=True,
+)
+SOAK = Plan(
+    name="soak",
+    outstanding=24,
+    crash_rounds=1,
+    kills=30,
+    pauses=10,
+    lost=20,
+    rolling_rounds=1,
+    each_s=3,
+    cuts=3,
+    store_cuts=3,
+    store_acks=1500,
+    calm_kills=5,
+    least_jobs=0,
+)

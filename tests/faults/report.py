@@ -1,0 +1,94 @@
+"""What a run says at its end, and the page that the full one writes."""
+
+from __future__ import annotations
+
+import os
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import redis as redis_py
+
+from fileproc import __version__
+from fileproc.dev.binaries import find_rclone, find_valkey
+
+if TYPE_CHECKING:
+    from faults.scenario import Outcome
+
+PAGE = Path(__file__).parents[2] / "docs" / "faults-report.md"
+
+
+def percentile(values: list[float], share: float) -> float:
+    """Of sorted values; 0 where there are none."""
+    return values[min(len(values) - 1, int(len(values) * share))] if values else 0.0
+
+
+def last_line(outcome: Outcome) -> str:
+    """What scripts read."""
+    found, counts = outcome.findings, outcome.counts
+    return (
+        f"faults: jobs={outcome.jobs} kills={counts.get('kills', 0)}"
+        f" pauses={counts.get('pauses', 0)} cuts={counts.get('cuts', 0)}"
+        f" lost={len(found.lost)} doubled={len(found.doubled)} dangling={len(found.dangling)}"
+        f" orphans={len(found.orphans)}"
+        f" recovery_p99_s={percentile(outcome.recovery_s, 0.99):.1f}"
+    )
+
+
+def summary(outcome: Outcome) -> str:
+    """Counts and figures, a line each."""
+    rows = [
+        *((name, str(number)) for name, number in sorted(outcome.counts.items())),
+        *((name, str(value)) for name, value in outcome.figures.items()),
+        ("recovery", _spread(outcome.recovery_s)),
+        ("recovery in the storm", _spread(outcome.storm_s)),
+        (
+            "failed, by code",
+            ", ".join(f"{code} {n}" for code, n in sorted(outcome.failures.items())),
+        ),
+        ("seconds", f"{outcome.seconds:.0f}"),
+        ("answers", ", ".join(_answers(outcome))),
+    ]
+    return "\n".join(f"  {name}: {value}" for name, value in rows)
+
+
+def _spread(took: list[float]) -> str:
+    shares = [percentile(took, 0.5), percentile(took, 0.99), max(took, default=0.0)]
+    p50, p99, most = (f"{seconds:.1f}" for seconds in shares)
+    return f"p50 {p50} s, p99 {p99} s, max {most} s, of {len(took)} jobs"
+
+
+def _answers(outcome: Outcome) -> list[str]:
+    return [
+        f"{what} {status or ''}".strip() + f" x{number}"
+        for (what, status), number in sorted(outcome.statuses.items())
+    ]
+
+
+def write(outcome: Outcome) -> None:
+    """Write docs/faults-report.md."""
+    versions = {
+        "fileproc": __version__,
+        "Python": platform.python_version(),
+        "redis-py": redis_py.__version__,
+        "Valkey": find_valkey().name,
+        "rclone": find_rclone().name,
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+    }
+    parts = "\n".join(f"| {name} | {took:.0f} |" for name, took in outcome.parts.items())
+    page = f"""\
+# What the harness measured
+
+Written by `make faults-full` on {datetime.now(UTC):%Y-%m-%d}; seed {outcome.seed}.
+{", ".join(f"{name} {value}" for name, value in versions.items())}.
+
+    {last_line(outcome)}
+
+{summary(outcome).replace("  ", "- ", 1).replace(chr(10) + "  ", chr(10) + "- ")}
+
+| Part | Seconds |
+| --- | --- |
+{parts}
+"""
+    PAGE.write_text(page, encoding="utf-8")

@@ -1,0 +1,234 @@
+"""The order of the faults, and what is proved when they are over."""
+# ruff: noqa: T201 - a run takes long: it says where it is
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from faults import faults
+from faults.checker import Checker, Findings, recoveries
+from faults.cluster import Cluster, began
+from faults.crashes import crash_points
+from faults.disk import disk_full
+from faults.faults import Stage
+from faults.history import History
+from faults.load import Load, Work
+from faults.plan import Plan
+from faults.power import store_power_cuts
+from faults.tail import Line, Tail
+from fileproc.errors import FileprocError
+from fileproc.resources import open_resources
+
+LEASE_S = 1.5  # of the part with pauses
+GRACE_S = 2.0  # rolling restarts must not take for ever
+SHORT = {  # settings of the end: nothing is kept for long
+    "FILEPROC_RETENTION_S": "2",
+    "FILEPROC_SWEEP_S": "2",
+    "FILEPROC_ORPHAN_S": "3",
+    "FILEPROC_STALE_UPLOAD_S": "3",
+    "FILEPROC_EVENTS_WINDOW_S": "1",
+}
+ENDING_S = 120.0
+COLLECTED_S = 100.0  # an attempt of a lost worker is collected after 60
+
+
+@dataclass
+class Outcome:
+    plan: Plan
+    findings: Findings
+    jobs: int
+    counts: dict[str, int]
+    figures: dict[str, Any]
+    recovery_s: list[float]  # one worker killed at a time
+    storm_s: list[float]  # all kinds of processes killed, several down at once
+    failures: dict[str, int]  # by code
+    statuses: dict[tuple[str, int], int]
+    parts: dict[str, float] = field(default_factory=dict)  # seconds
+    seed: int = 0
+    seconds: float = 0.0
+
+
+async def play(
+    folder: Path, plan: Plan, rng: random.Random, *, only: str, minutes: float
+) -> Outcome:
+    """Start everything, break it, check it, take it away."""
+    history = History(folder / "history.jsonl")
+    cluster = Cluster(folder, history, FILEPROC_GRACE_S=str(GRACE_S))
+    await cluster.start()
+    tail = Tail(cluster.valkey.url, cluster.direct.redis_prefix)
+    tail.start()
+    load = Load(lambda: [a.url for a in cluster.apis], history, rng, outstanding=plan.outstanding)
+    async with open_resources(cluster.direct) as resources:
+        stage = Stage(cluster, load, history, tail, resources, rng)
+        play = _Play(stage, plan, {name for name in only.split(",") if name})
+        await load.start()
+        try:
+            await play.all(minutes)
+        finally:
+            await load.stop()
+            for task in stage.helpers:
+                task.cancel()
+            await asyncio.gather(*stage.helpers, return_exceptions=True)
+            await tail.stop()
+            for role in cluster.roles:
+                if role.child.running:
+                    cluster.note_offspring(role)
+            await cluster.stop()
+            history.close()
+    left = [pid for pid, start in cluster.offspring if start and began(pid) == start]
+    play.findings.orphans += [f"process {pid} is left" for pid in left]
+    return Outcome(
+        plan=plan,
+        findings=play.findings,
+        jobs=len(history.acks),
+        counts=dict(stage.counts),
+        figures=stage.figures,
+        recovery_s=recoveries(history, tail.lines, "calm"),
+        storm_s=recoveries(history, tail.lines, "storm"),
+        failures=dict(Counter(line.facts["code"] for line in tail.lines if line.move == "fail")),
+        statuses=dict(history.statuses),
+        parts=play.parts,
+    )
+
+
+class _Play:
+    def __init__(self, stage: Stage, plan: Plan, only: set[str]) -> None:
+        self._stage = stage
+        self._plan = plan
+        self._only = only
+        self.findings = Findings()
+        self.parts: dict[str, float] = {}
+
+    async def all(self, minutes: float) -> None:
+        if self._plan.name == "soak":
+            end = time.monotonic() + minutes * 60
+            while time.monotonic() < end:
+                await self._faults()
+        else:
+            await self._faults()
+        await self._part("enough jobs", self._enough)
+        await self._part("ending", self._ending)
+        await self._part("check", self._check)
+        await self._part("collection", self._collection)
+
+    async def _faults(self) -> None:
+        stage, plan = self._stage, self._plan
+        await self._part("restarts", self._restarts)
+        await self._part("recovery", lambda: faults.calm_kills(stage, plan.calm_kills))
+        await self._part("crash points", lambda: crash_points(stage, plan.crash_rounds))
+        await self._part("kills", lambda: faults.random_kills(stage, plan.kills))
+        await self._part("store power", self._store_power)
+        await self._part("lost replies", lambda: faults.lost_replies(stage, plan.lost))
+        await self._part("power cuts", lambda: faults.power_cuts(stage, plan.cuts))
+        await self._part("store errors", lambda: faults.store_errors(stage, plan.each_s))
+        await self._part("storage faults", lambda: faults.storage_faults(stage, plan.each_s))
+        await self._part("disk full", lambda: disk_full(stage))
+        await self._part("pauses", self._pauses)
+        await self._part("wipe", self._wipe)
+
+    async def _part(self, name: str, part: Callable[[], Awaitable[Any]]) -> None:
+        if self._only and name not in {*self._only, "ending", "check", "collection"}:
+            return
+        start = time.monotonic()
+        self._stage.history.mark("part", name=name)
+        try:
+            await part()
+        except (TimeoutError, FileprocError, OSError) as exc:
+            self.findings.others.append(f"{name}: {type(exc).__name__}: {exc}")
+        self.parts[name] = self.parts.get(name, 0) + time.monotonic() - start
+        accepted = len(self._stage.history.acks)
+        print(f"{name:16} {self.parts[name]:6.1f} s  {accepted} jobs", flush=True)
+
+    async def _restarts(self) -> None:
+        await faults.rolling_restarts(self._stage, self._plan.rolling_rounds, GRACE_S)
+
+    async def _store_power(self) -> None:
+        self._stage.load.pause()  # it is about the store alone, and there are few cores
+        plan = self._plan
+        await store_power_cuts(self._stage, plan.store_cuts, plan.store_acks)
+        self._stage.load.resume()
+
+    async def _pauses(self) -> None:
+        cluster = self._stage.cluster
+        short = {"FILEPROC_LEASE_S": str(LEASE_S), "FILEPROC_BEAT_S": "0.5"}
+        await cluster.restart_all(**short)
+        async with faults.more_janitors(self._stage):
+            await faults.pauses(self._stage, self._plan.pauses, LEASE_S)
+        await cluster.restart_all(FILEPROC_LEASE_S="10", FILEPROC_BEAT_S="1")
+        refused = [worker.log.read_bytes().count(b"had been taken") for worker in cluster.workers]
+        self._stage.figures["zombies refused"] = sum(refused)
+
+    async def _wipe(self) -> None:
+        await faults.wipe(self._stage)
+        self._stage.load.resume()
+        await asyncio.sleep(2)
+
+    async def _enough(self) -> None:
+        while len(self._stage.history.acks) < self._plan.least_jobs:
+            await asyncio.sleep(0.5)
+
+    async def _ending(self) -> None:
+        """Submit nothing more and let everything come to its end."""
+        stage = self._stage
+        stage.load.pause()
+        await stage.cluster.steady()
+        checker = self._checker()
+        async with asyncio.timeout(ENDING_S):
+            while stage.load.submitting or checker.unfinished():
+                await asyncio.sleep(0.2)
+        await asyncio.sleep(1)
+        await stage.tail.catch_up()
+
+    def _checker(self) -> Checker:
+        return Checker(self._stage.history, self._stage.resources, self._stage.rng)
+
+    async def _check(self) -> None:
+        self.findings.add(await self._checker().check(self._valid_lines()))
+
+    def _valid_lines(self) -> list[Line]:
+        """Without what happened in the moments that a wipe took: nobody can know of it."""
+        wipes = [
+            (mark.facts["up_to"], mark.facts["wiped"])
+            for mark in self._stage.history.marked("wipe")
+        ]
+        return [
+            line
+            for line in self._stage.tail.lines
+            if not any(up_to < line.at <= wiped for up_to, wiped in wipes)
+        ]
+
+    async def _collection(self) -> None:
+        """With a short retention everything goes: by itself, or because its owner deletes it."""
+        stage = self._stage
+        await stage.cluster.restart_all(**SHORT)
+        work = [Work("short", "debug.sleep", {"seconds": 0, "output_bytes": 10}) for _ in range(20)]
+        short = await asyncio.gather(*(stage.load.run(item) for item in work))
+        checker = self._checker()
+        gate = asyncio.Semaphore(32)
+
+        async def delete(job_id: str) -> None:
+            async with gate:
+                await stage.load.delete(job_id)
+
+        gone = {job_id for job_id, record in checker.records().items() if record["st"] == "deleted"}
+        rest = set(checker.records()) - gone - set(short)
+        await asyncio.gather(*(delete(job_id) for job_id in rest))
+        end = time.monotonic() + COLLECTED_S
+        while (left := checker.left(stage.cluster.bucket, stage.cluster.scratch)) and (
+            time.monotonic() < end
+        ):
+            await asyncio.sleep(1)
+        self.findings.orphans += left
+        if uploads := await checker.uploads():
+            self.findings.orphans.append(f"{uploads} multipart uploads")
+
+
+__all__ = ["Outcome", "json", "play"]

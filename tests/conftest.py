@@ -17,6 +17,7 @@ import pytest
 
 from fileproc.dev.engines import S3Server, Valkey
 from fileproc.settings import Auth, SandboxMode, Settings
+from support.books import Books
 
 if TYPE_CHECKING:
     from fileproc.objects import ObjectStore
@@ -146,3 +147,12 @@ async def resources(settings: Settings) -> AsyncIterator[Resources]:
     async with open_resources(settings) as opened:
         await opened.objects.ensure_bucket()
         yield opened
+
+
+@pytest.fixture
+def books(valkey: RedisServer, settings: Settings) -> Iterator[Books]:
+    """Balanced after the test, whatever the test was about."""
+    ledger = Books(valkey.url, settings.redis_prefix)
+    yield ledger
+    assert ledger.complaints() == []
+    ledger.redis.close()

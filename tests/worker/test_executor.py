@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -31,16 +30,9 @@ from support.waiting import eventually
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fileproc.dev.engines import Valkey
     from fileproc.resources import Resources
 
-
-@pytest.fixture(autouse=True)
-def books(valkey: Valkey, settings: Settings) -> Iterator[Books]:
-    ledger = Books(valkey.url, settings.redis_prefix)
-    yield ledger
-    assert ledger.complaints() == []
-    ledger.redis.close()
+pytestmark = pytest.mark.usefixtures("books")
 
 
 @pytest.fixture

@@ -17,21 +17,14 @@ from support.clock import step_clock
 from support.jobs import PROBLEM, make_file, make_job, make_result
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
-    from fileproc.dev.engines import Valkey
     from fileproc.resources import Resources
     from fileproc.settings import Settings
 
 LONG_MS = 60_000
 
-
-@pytest.fixture(autouse=True)
-def books(valkey: Valkey, settings: Settings) -> Iterator[Books]:
-    ledger = Books(valkey.url, settings.redis_prefix)
-    yield ledger
-    assert ledger.complaints() == []
-    ledger.redis.close()
+pytestmark = pytest.mark.usefixtures("books")
 
 
 @pytest.fixture

@@ -18,19 +18,11 @@ from support.books import Books
 from support.jobs import PROBLEM, make_file, make_job, make_result
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-    from fileproc.dev.engines import Valkey
     from fileproc.resources import Resources
-    from fileproc.settings import Settings
 
-
-@pytest.fixture(autouse=True)
-def books(valkey: Valkey, settings: Settings) -> Iterator[Books]:
-    ledger = Books(valkey.url, settings.redis_prefix)
-    yield ledger
-    assert ledger.complaints() == []
-    ledger.redis.close()
+pytestmark = pytest.mark.usefixtures("books")
 
 
 @pytest.fixture

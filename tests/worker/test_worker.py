@@ -21,20 +21,13 @@ from support.jobs import make_job
 from support.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from fileproc.dev.engines import Valkey
     from fileproc.resources import Resources
     from fileproc.settings import Settings
 
-
-@pytest.fixture(autouse=True)
-def books(valkey: Valkey, settings: Settings) -> Iterator[Books]:
-    ledger = Books(valkey.url, settings.redis_prefix)
-    yield ledger
-    assert ledger.complaints() == []
-    ledger.redis.close()
+pytestmark = pytest.mark.usefixtures("books")
 
 
 @asynccontextmanager

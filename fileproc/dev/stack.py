@@ -74,10 +74,18 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def pick_worker_port(settings: Settings, api_port: int) -> int:
-    """The worker's port as set, else the api's next one, else any that is free."""
+def pick_worker_port(settings: Settings, api_port: int, *, chosen: bool = True) -> int:
+    """The worker's port as set, else the api's next one, else any that is free.
+
+    Args:
+        settings: the user's.
+        api_port: where the api will listen.
+        chosen: the user chose that port; beside one that was merely free, others soon are taken.
+    """
     if "worker_port" in settings.model_fields_set and settings.worker_port:
         return settings.worker_port
+    if not chosen:
+        return free_port()
     following = api_port + 1
     if following < 65_536 and port_problem("127.0.0.1", following) is None:  # noqa: PLR2004 - of TCP
         return following

@@ -81,7 +81,7 @@ async def until_signal(work: Coroutine[Any, Any, int], stack: Stack) -> int:
 async def _run(settings: Settings, stack: Stack) -> int:
     data = stack.folder.path
     port = settings.port or free_port()
-    worker_port = pick_worker_port(settings, port)
+    worker_port = pick_worker_port(settings, port, chosen=bool(settings.port))
     check_port(settings.host, port, "--port")
     check_port("127.0.0.1", worker_port, "FILEPROC_WORKER_PORT")
     async with stack.engines():

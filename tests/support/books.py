@@ -258,8 +258,8 @@ def _turns(now: Snapshot) -> Iterator[str]:
         if now.may_take_turns(lane, owner) and owner not in now.zset(f"ring:{lane}"):
             yield f"{owner} waits in {lane} and never gets a turn"
     for lane in LANES:
-        # BRPOPLPUSH alone takes from the short list without feeding it: the claim that follows does,
-        # or the clock's next tick. What is popped and not yet claimed is the gap it may leave.
+        # BRPOPLPUSH alone takes from the short list without feeding it: the claim that follows
+        # does, or the clock's next tick. What is popped and not claimed is the gap it may leave.
         popped = sum(len(ids) for (_, of), ids in now.popped.items() if of == lane)
         if not now.paused(lane) and len(now.ready(lane)) + popped < SHORT_LIST:
             hungry = [o for o in now.zset(f"ring:{lane}") if (lane, o) in now.waiting]

@@ -156,3 +156,12 @@ def books(valkey: RedisServer, settings: Settings) -> Iterator[Books]:
     yield ledger
     assert ledger.complaints() == []
     ledger.redis.close()
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Files are named by their argument, not by their bytes.
+
+    They are made anew in each process, and archives hold the time: the processes of one run would
+    come to different lists of tests.
+    """
+    return argname if isinstance(val, bytes) and len(val) > 32 else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -10,6 +11,8 @@ from fileproc.resources import Resources
 from fileproc.store import Memory, Remembered, needed
 from fileproc.telemetry import get_logger
 from fileproc.worker.shipper import read_into, read_spans
+
+AT_ONCE = 200
 
 log = get_logger(__name__)
 
@@ -49,14 +52,16 @@ async def rebuild(resources: Resources, *, dry_run: bool = False) -> Rebuilt:
         await read_into(resources.objects, span, memory)
     now = int(time.time() * 1000)
     counts = {"queued": 0, "finished": 0, "present": 0, "lapsed": 0}
-    # Oldest first: a file is brought by the first job that uses it.
-    for job in sorted(memory.jobs.values(), key=lambda job: (job.created, job.id)):
-        if job.expires is not None and job.expires <= now:
-            counts["lapsed"] += 1
-        elif await _is_there(resources, job, dry_run=dry_run):
-            counts["present"] += 1
-        else:
-            counts["finished" if job.over else "queued"] += 1
+    # Oldest first: a file is brought by the first job that uses it. Calls that are made together
+    # travel in one pipeline, in this order.
+    jobs = sorted(memory.jobs.values(), key=lambda job: (job.created, job.id))
+    kept = [job for job in jobs if job.expires is None or job.expires > now]
+    counts["lapsed"] = len(jobs) - len(kept)
+    for start in range(0, len(kept), AT_ONCE):
+        batch = kept[start : start + AT_ONCE]
+        there = await asyncio.gather(*(_is_there(resources, job, dry_run=dry_run) for job in batch))
+        for job, present in zip(batch, there, strict=True):
+            counts["present" if present else "finished" if job.over else "queued"] += 1
     if not dry_run:
         for key_id, fields in memory.keys.items():
             await resources.store.journal.restore_key(key_id, fields)

@@ -28,7 +28,7 @@ from fileproc.errors import FileprocError
 from fileproc.resources import open_resources
 
 LEASE_S = 1.5  # of the part with pauses
-GRACE_S = 2.0  # rolling restarts must not take for ever
+GRACE_S = 1.0  # rolling restarts must not take for ever
 SHORT = {  # settings of the end: nothing is kept for long
     "FILEPROC_RETENTION_S": "2",
     "FILEPROC_SWEEP_S": "2",
@@ -123,15 +123,16 @@ class _Play:
         stage, plan = self._stage, self._plan
         await self._part("restarts", self._restarts)
         await self._part("recovery", lambda: faults.calm_kills(stage, plan.calm_kills))
+        await self._part("pauses", self._pauses)
+        await self._part("disk full", lambda: disk_full(stage))
+        await self._part("storage faults", lambda: faults.storage_faults(stage, plan.each_s))
         await self._part("crash points", lambda: crash_points(stage, plan.crash_rounds))
         await self._part("kills", lambda: faults.random_kills(stage, plan.kills))
+        # From here on no worker dies: what the lost ones left is collected a minute later.
         await self._part("store power", self._store_power)
         await self._part("lost replies", lambda: faults.lost_replies(stage, plan.lost))
         await self._part("power cuts", lambda: faults.power_cuts(stage, plan.cuts))
         await self._part("store errors", lambda: faults.store_errors(stage, plan.each_s))
-        await self._part("storage faults", lambda: faults.storage_faults(stage, plan.each_s))
-        await self._part("disk full", lambda: disk_full(stage))
-        await self._part("pauses", self._pauses)
         await self._part("wipe", self._wipe)
 
     async def _part(self, name: str, part: Callable[[], Awaitable[Any]]) -> None:

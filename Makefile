@@ -61,6 +61,10 @@ model: $(STAMP) ## two thousand random lives of the queue against its model (hal
 mutants: $(STAMP) ## break the queue on purpose, in many ways; the tests must notice
 	$(BIN)/python tests/faults/mutants.py $(ARGS)
 
+.PHONY: mutmut
+mutmut: $(STAMP) ## change the queue's Python at random; nine of ten changes must be noticed
+	$(BIN)/python tests/faults/mutmut.py $(ARGS)
+
 .PHONY: lint
 lint: $(STAMP) ## style of the code, the YAML files, the Dockerfile, the workflows
 	$(BIN)/ruff check

@@ -92,34 +92,31 @@ def apply(mutant: Mutant, folder: Path, *options: str) -> None:
         raise MutantError(f"{mutant.patch.name} no longer applies: {done.stderr.strip()}")
 
 
-def run_tests(folder: Path, scenario: Sequence[str], most_s: float) -> tuple[int | None, str, Path]:
-    """(exit status or None if it took too long, output, the report in JUnit's form)."""
-    report = folder / "report.xml"
+def run_pytest(folder: Path, arguments: Sequence[str], most_s: float) -> tuple[int | None, str]:
+    """(exit status, or None if it took too long; output), on a copy of the tree."""
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("FILEPROC_")
     }
-    environment |= {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [
         *(sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"),
-        *("-p", "no:randomly", f"--junitxml={report}", f"--timeout={most_s * 0.75:.0f}"),
-        *(f"--basetemp={folder / 'tmp'}", *scenario),
+        *("-p", "no:randomly", f"--basetemp={folder / 'tmp'}", *arguments),
     ]
     process = subprocess.Popen(
         command,
         cwd=folder,
-        env=environment,
+        env={**environment, "PYTHONPATH": str(folder)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        start_new_session=True,
+        start_new_session=True,  # so that its servers can be ended with it
     )
     try:
         output, _ = process.communicate(timeout=most_s)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         output, _ = process.communicate()
-        return None, output, report
-    return process.returncode, output, report
+        return None, output
+    return process.returncode, output
 
 
 def complaint(report: Path) -> str | None:
@@ -146,7 +143,9 @@ def try_out(mutant: Mutant) -> Verdict:
     with tempfile.TemporaryDirectory(prefix="fileproc-mutant-") as name:
         folder = copy_tree(Path(name))
         apply(mutant, folder)
-        status, output, report = run_tests(folder, mutant.scenario, MOST_S)
+        report = folder / "report.xml"
+        options = (f"--junitxml={report}", f"--timeout={MOST_S * 0.75:.0f}")
+        status, output = run_pytest(folder, [*options, *mutant.scenario], MOST_S)
         said = complaint(report)
     seconds = time.monotonic() - start
     if status is None:
@@ -176,7 +175,7 @@ def check_unmutated(mutants: Sequence[Mutant]) -> None:
         if not Path(where).is_relative_to(folder):
             raise MutantError(f"the tests would import {where}, not the copy in {folder}")
         scenario = sorted({node for mutant in mutants for node in mutant.scenario})
-        status, output, _ = run_tests(folder, scenario, MOST_S * 10)
+        status, output = run_pytest(folder, scenario, MOST_S * 10)
     if status != 0:
         raise MutantError(f"the scenarios do not pass without a mutant:\n{output[-4000:]}")
 

@@ -124,3 +124,11 @@ def failing(monkeypatch: pytest.MonkeyPatch, what: object, name: str, *errors: E
         return await real(*given, **named)
 
     monkeypatch.setattr(what, name, broken)
+
+
+def make_lease(job_id: str, **others: Any) -> Lease:
+    document = make_job().document
+    given = {"lane": "default", "document": document, **others}
+    return Lease(
+        job_id=job_id, token="1", attempt=1, max_attempts=3, owner="acme", accepted_ms=0, **given
+    )

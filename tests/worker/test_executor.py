@@ -18,13 +18,13 @@ from fileproc.errors import (
 from fileproc.jobs import JobState, Move, Progress
 from fileproc.objects import attempt_prefix
 from fileproc.settings import Settings
-from fileproc.store import Lease, Pulse, Settlement, Verdict
+from fileproc.store import Pulse, Settlement, Verdict
 from fileproc.worker import executor as module
 from fileproc.worker.executor import limits_for
 from fileproc.worker.sandbox import Assignment, Ending, ZygoteLost
 from support.books import Books
 from support.jobs import make_file, make_job, make_result
-from support.stage import USED, Report, Stage, ending, endless, failing, put, slowly
+from support.stage import USED, Report, Stage, ending, endless, failing, make_lease, put, slowly
 from support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -259,14 +259,6 @@ class TestFailure:
         for lease in (*leases, leases[3]):
             stage.executor._after_zygote_death(lease, "")
         assert stage.executor._zygote_deaths == {"2": 1, "3": 2}
-
-
-def make_lease(job_id: str, **others: Any) -> Lease:
-    document = make_job().document
-    given = {"lane": "default", "document": document, **others}
-    return Lease(
-        job_id=job_id, token="1", attempt=1, max_attempts=3, owner="acme", accepted_ms=0, **given
-    )
 
 
 class TestVerdicts:

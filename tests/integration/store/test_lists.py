@@ -1,0 +1,215 @@
+"""Pages of an owner's jobs: by time, by state, across equal moments."""
+
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fileproc.errors import BacklogError, WrongStateError
+from fileproc.jobs import Job
+from fileproc.store import JobFilter, Replay, Reservation, Settlement, Store
+from fileproc.store import jobs as module
+from fileproc.store.idempotency import LIFE_S, RESERVED_S
+from support.clock import step_clock
+from support.jobs import make_job, make_result
+
+if TYPE_CHECKING:
+    from support.books import Books
+
+SECOND = timedelta(seconds=1)
+
+
+async def pages(store: Store, wanted: JobFilter, limit: int) -> list[list[Job]]:
+    found, cursor = [], None
+    while True:
+        page = await store.jobs.list("acme", wanted, cursor=cursor, limit=limit)
+        found.append(page.jobs)
+        cursor = page.next_cursor
+        if cursor is None:
+            return found
+
+
+async def made_at(store: Store, books: Books, *moments_s: int) -> list[str]:
+    """Jobs whose records say that they were made at these moments."""
+    ids = []
+    for moment in moments_s:
+        new = make_job()
+        await store.jobs.accept(new)
+        books.redis.hset(books.key(f"job:{new.id}"), "ca", moment * 1000)
+        for index in ("jobs:acme", "jobs:acme:queued"):
+            books.redis.zadd(books.key(index), {new.id: moment * 1000})
+        ids.append(new.id)
+    return ids
+
+
+async def test_jobs_of_one_moment_are_all_shown_once(store: Store, books: Books) -> None:
+    ids = await made_at(store, books, 5, 5, 5, 5, 5, 5, 5, 9, 1)
+    shown = await pages(store, JobFilter(), 2)
+    assert [len(page) for page in shown] == [2, 2, 2, 2, 1]
+    flat = [job.id for page in shown for job in page]
+    assert flat == [ids[7], *sorted(ids[:7], reverse=True), ids[8]]
+
+
+async def test_page_that_is_just_full_is_the_last(store: Store, books: Books) -> None:
+    await made_at(store, books, 1, 2, 3)
+    assert [len(page) for page in await pages(store, JobFilter(), 3)] == [3]
+    assert [len(page) for page in await pages(store, JobFilter(), 1)] == [1, 1, 1]
+
+
+async def test_jobs_are_found_by_when_they_were_made(store: Store, books: Books) -> None:
+    ids = await made_at(store, books, 10, 20, 30)
+    twenty = datetime.fromtimestamp(20, UTC)
+
+    async def found(**bounds: datetime) -> list[str]:
+        page = await store.jobs.list("acme", JobFilter(**bounds))  # type: ignore[arg-type]  # datetimes
+        return [job.id for job in page.jobs]
+
+    assert await found(created_after=twenty) == [ids[2], ids[1]]  # the moment itself belongs to it
+    assert await found(created_before=twenty) == [ids[0]]  # and not here
+    assert await found(created_after=twenty - SECOND, created_before=twenty + SECOND) == [ids[1]]
+    assert await found(created_after=twenty + SECOND, created_before=twenty) == []
+
+
+async def test_second_page_keeps_to_the_bounds(store: Store, books: Books) -> None:
+    ids = await made_at(store, books, 10, 20, 30, 40)
+    bounds = JobFilter(
+        created_after=datetime.fromtimestamp(20, UTC),
+        created_before=datetime.fromtimestamp(40, UTC),
+    )
+    assert [[job.id for job in page] for page in await pages(store, bounds, 1)] == [
+        [ids[2]],
+        [ids[1]],
+    ]
+
+
+async def test_one_page_looks_at_a_thousand_at_most(
+    store: Store, books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_SCANNED", 4)
+    ids = await made_at(store, books, *range(1, 10))
+    rare = await made_at(store, books, 0)
+    document = make_job().document.model_copy(update={"labels": {"a": "b"}})
+    books.redis.hset(books.key(f"job:{rare[0]}"), "doc", document.model_dump_json())
+    shown = await pages(store, JobFilter(labels={"a": "b"}), 1)
+    assert [job.id for page in shown for job in page] == rare
+    assert len(shown) > 2  # short pages, with a cursor
+    everything = await pages(store, JobFilter(), 2)
+    assert len([job for page in everything for job in page]) == len(ids) + 1
+
+
+async def test_all_labels_must_agree_and_the_operation_too(store: Store) -> None:
+    document = make_job().document
+    both = document.model_copy(update={"labels": {"a": "1", "b": "2"}, "operation": "file.probe"})
+    first, second = make_job(document=both), make_job(document=document)
+    for new in (first, second):
+        await store.jobs.accept(new)
+
+    async def found(**wanted: Any) -> set[str]:
+        return {job.id for job in (await store.jobs.list("acme", JobFilter(**wanted))).jobs}
+
+    assert await found(labels={"a": "1"}) == {first.id}
+    assert await found(labels={"a": "1", "b": "3"}) == set()
+    assert await found(labels={"a": "1"}, operation="debug.sleep") == set()
+    assert await found(operation="debug.sleep") == {second.id}
+    assert await found() == {first.id, second.id}
+
+
+async def test_deleted_while_listed_is_left_out(store: Store, books: Books) -> None:
+    ids = await made_at(store, books, 1, 2, 3)
+    books.redis.zadd(books.key("jobs:acme"), {"job_gone": 2500})
+    shown = await store.jobs.list("acme", JobFilter())
+    books.redis.zrem(books.key("jobs:acme"), "job_gone")
+    assert [job.id for job in shown.jobs] == ids[::-1]
+
+
+def test_cursor_is_opaque_and_short() -> None:
+    cursor = module._encode_cursor(1_700_000_000_000, "job_1")
+    assert "=" not in cursor
+    assert base64.urlsafe_b64decode(cursor + "==") == b"1700000000000 job_1"
+    for job_id in ("j", "jo", "job", "job_"):
+        assert module._decode_cursor(module._encode_cursor(5, job_id)) == (5, job_id)
+
+
+async def test_backlog_of_events_refuses_new_jobs(store: Store) -> None:
+    store.jobs._max_event_backlog = 2
+    for _ in range(2):
+        await store.jobs.accept(make_job())
+    with pytest.raises(BacklogError, match="2 events") as refused:
+        await store.jobs.accept(make_job())
+    assert refused.value.retry_after_s
+
+
+async def test_accept_tells_when_by_the_servers_clock(store: Store) -> None:
+    new = make_job()
+    job_id, accepted = await store.jobs.accept_at(new)
+    job = await store.jobs.get("acme", job_id)
+    assert accepted == job.created_at
+    assert await store.jobs.accept_at(new) == (job_id, accepted)  # sent again
+
+
+async def test_wrong_state_names_the_state(store: Store) -> None:
+    await store.jobs.accept(make_job())
+    (lease,) = await store.queue.claim("default", 0, 1, store.queue.next_call())
+    await store.queue.settle(Settlement.complete(lease, make_result(lease)))
+    with pytest.raises(WrongStateError) as refused:
+        await store.jobs.cancel("acme", lease.job_id)
+    assert refused.value.extra == {"state": "succeeded"}
+
+
+async def test_documents_and_limits_arrive_as_they_were_given(store: Store, books: Books) -> None:
+    document = make_job().document.model_copy(
+        update={"priority": "low", "metadata": {"n": None}, "timeout_s": 3.5, "retention_s": 60}
+    )
+    new = make_job(document=document, max_attempts=7, retention_s=60, lane="heavy")
+    await store.jobs.accept(new)
+    job = await store.jobs.get("acme", new.id)
+    assert (job.document, job.max_attempts, job.lane) == (document, 7, "heavy")
+    record = books.jobs()[new.id]
+    assert record["rt"] == "60000"
+    assert int(record["sc"]) == int(record["ca"]) + 60_000  # low: a minute behind
+
+
+@pytest.mark.parametrize(("priority", "head_start"), [("high", 60_000), ("normal", 0)])
+async def test_priority_is_a_head_start_of_a_minute(
+    store: Store, books: Books, priority: str, head_start: int
+) -> None:
+    document = make_job().document.model_copy(update={"priority": priority})
+    await store.jobs.accept(new := make_job(document=document))
+    record = books.jobs()[new.id]
+    assert int(record["ca"]) - int(record["sc"]) == head_start
+
+
+async def test_tombstone_stays_for_a_week(store: Store, books: Books) -> None:
+    await store.jobs.accept(new := make_job())
+    await store.jobs.delete("acme", new.id)
+    assert books.look().lives[f"job:{new.id}"] == pytest.approx(7 * 86_400_000, rel=0.01)
+
+
+async def test_reservation_ends_by_itself_and_a_renewed_one_does_not(
+    store: Store, books: Books
+) -> None:
+    held = await store.idempotency.reserve("acme", "k")
+    assert isinstance(held, Reservation)
+    (name,) = books.look().strings
+    assert books.look().lives[name] == pytest.approx(RESERVED_S * 1000, rel=0.1)
+    step_clock(books.redis, books.prefix, 20_000)
+    await store.idempotency.renew(held)
+    step_clock(books.redis, books.prefix, 20_000)
+    assert books.look().strings
+    step_clock(books.redis, books.prefix, 20_000)
+    assert isinstance(await store.idempotency.reserve("acme", "k"), Reservation)
+
+
+async def test_key_names_its_job_for_a_day(store: Store, books: Books) -> None:
+    held = await store.idempotency.reserve("acme", "k")
+    assert isinstance(held, Reservation)
+    await store.jobs.accept(new := make_job(reservation=held, fingerprint="f"))
+    (name,) = books.look().strings
+    assert books.look().lives[name] == pytest.approx(LIFE_S * 1000, rel=0.01)
+    step_clock(books.redis, books.prefix, 80_000_000)
+    assert await store.idempotency.reserve("acme", "k") == Replay("f", new.id)
+    step_clock(books.redis, books.prefix, 10_000_000)
+    assert isinstance(await store.idempotency.reserve("acme", "k"), Reservation)

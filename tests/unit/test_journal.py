@@ -1,0 +1,172 @@
+"""Names of journal objects, and events folded into what the store was."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from fileproc.store import Memory, Span, needed, pack, stream_id, unpack
+from fileproc.store.events import Event, parse
+
+
+def span(first: int, last: int, *, folded: bool = False) -> Span:
+    return Span((first, 0), (last, 0), folded=folded)
+
+
+class TestNames:
+    def test_name_is_read_back(self) -> None:
+        for one in (Span((17, 2), (20, 0)), Span((17, 2), (20, 1), folded=True)):
+            assert Span.of(one.name) == one
+        assert Span((17, 2), (20, 1)).name == "17-2_20-1"
+        assert Span((17, 2), (20, 1), folded=True).name == "snapshot_17-2_20-1"
+
+    @pytest.mark.parametrize("name", ["", "x", "17-2", "17-2_20-1x", "a17-2_20-1", "17_20"])
+    def test_what_is_not_ours_is_left_alone(self, name: str) -> None:
+        assert Span.of(name) is None
+
+    def test_stream_id_is_two_numbers(self) -> None:
+        assert stream_id("1700-12") == (1700, 12)
+
+
+class TestNeeded:
+    def test_all_batches_in_order_where_there_is_no_snapshot(self) -> None:
+        assert needed([span(3, 4), span(1, 2)]) == [span(1, 2), span(3, 4)]
+        assert needed([]) == []
+
+    def test_newest_snapshot_and_what_came_after_it(self) -> None:
+        old, new = span(1, 4, folded=True), span(1, 8, folded=True)
+        batches = [span(1, 2), span(7, 8), span(7, 9), span(9, 12)]
+        assert needed([*batches, new, old]) == [new, span(7, 9), span(9, 12)]
+
+
+class TestMemory:
+    def told(self, **others: Any) -> str:
+        given = {"ln": "default", "ma": 3, "rt": 1000, "sc": 5, "due": 0, "deadline": 0}
+        return json.dumps({**given, "fi": "", "files": {}, "idem": "", "doc": {"a": 1}, **others})
+
+    def folded(self, *events: tuple[str, int, str]) -> Memory:
+        memory = Memory()
+        for number, (move, version, data) in enumerate(events):
+            memory.fold(Event(f"{number + 1}000-0.0", "job_1", move, "acme", version, data))
+        return memory
+
+    def test_submit_says_all_that_the_record_has(self) -> None:
+        told = self.told(fi="f1 f2", files={"f1": {"n": "ü"}, "f2": {}}, idem="h p")
+        memory = self.folded(("submit", 1, told))
+        job = memory.jobs["job_1"]
+        assert (job.id, job.owner, job.version, job.state) == ("job_1", "acme", 1, "queued")
+        assert (job.lane, job.max_attempts, job.retention_ms, job.score) == ("default", 3, 1000, 5)
+        assert (job.created, job.document, job.idempotency) == (1000, '{"a":1}', "h p")
+        assert job.files == {"f1": '{"n":"ü"}', "f2": "{}"}
+        assert (job.attempt, job.token, job.started, job.finished) == (0, 0, None, None)
+        assert (job.over, job.expires) == (False, None)
+
+    CLAIM = '{"attempt":1,"token":7,"worker":"w"}'
+
+    def test_attempt_leaves_token_start_and_how_it_ended(self) -> None:
+        memory = self.folded(
+            ("submit", 1, self.told()),
+            ("claim", 2, self.CLAIM),
+            ("retry", 3, '{"code":"x"}'),
+        )
+        job = memory.jobs["job_1"]
+        assert (job.state, job.attempt, job.token, job.started) == ("delayed", 1, 7, 2000)
+        assert job.problem == '{"code":"x"}'
+        for move, version, data in (("promote", 4, ""), ("claim", 5, self.CLAIM)):
+            memory.fold(Event("9000-0.0", "job_1", move, "acme", version, data))
+        result = '{"prefix":"attempts/job_1/7-0/"}'
+        memory.fold(Event("9500-0.0", "job_1", "complete", "acme", 6, result))
+        assert (job.state, job.problem, job.result) == ("succeeded", "", result)
+        assert (job.prefix, job.over) == ("attempts/job_1/7-0/", True)
+        assert (job.finished, job.expires) == (9500, 10500)
+        assert memory.last == (9500, 0)
+
+    @pytest.mark.parametrize(
+        ("move", "state", "attempt"),
+        [("release", "queued", 0), ("recover", "queued", 1), ("cancel", "canceled", 1)],
+    )
+    def test_only_a_hand_back_gives_the_attempt_back(
+        self, move: str, state: str, attempt: int
+    ) -> None:
+        memory = self.folded(("submit", 1, self.told()), ("claim", 2, self.CLAIM), (move, 3, ""))
+        job = memory.jobs["job_1"]
+        assert (job.state, job.attempt) == (state, attempt)
+
+    def test_failed_job_keeps_its_problem_and_an_upload_its_document(self) -> None:
+        memory = self.folded(
+            ("submit", 1, self.told()),
+            ("uploaded", 2, '{"b":2}'),
+            ("claim", 3, self.CLAIM),
+            ("fail", 4, '{"code":"y"}'),
+        )
+        job = memory.jobs["job_1"]
+        assert (job.state, job.problem, job.document) == ("failed", '{"code":"y"}', '{"b":2}')
+
+    def test_wish_to_cancel_only_counts_the_version(self) -> None:
+        memory = self.folded(
+            ("submit", 1, self.told()), ("claim", 2, self.CLAIM), ("cancel_requested", 3, "")
+        )
+        assert (memory.jobs["job_1"].state, memory.jobs["job_1"].version) == ("running", 3)
+
+    def test_event_that_is_known_already_changes_nothing(self) -> None:
+        events = [("submit", 1, self.told()), ("claim", 2, self.CLAIM), ("retry", 3, "{}")]
+        once, twice = self.folded(*events), self.folded(*events)
+        for move, version, data in events:
+            twice.fold(Event("1-0.0", "job_1", move, "acme", version, data))
+        assert twice.jobs == once.jobs
+        assert twice.last == once.last
+
+    def test_deleted_job_is_forgotten_and_its_files_are_not(self) -> None:
+        memory = self.folded(
+            ("submit", 1, self.told(fi="f", files={"f": {}})), ("delete", 2, ""), ("cancel", 3, "")
+        )
+        assert memory.jobs == {}
+        memory.fold(Event("9-0.0", "job_2", "submit", "acme", 1, self.told(fi="f")))
+        assert memory.jobs["job_2"].files == {"f": "{}"}
+
+    def test_keys_are_made_and_revoked_once(self) -> None:
+        memory = Memory()
+        made = '{"own":"acme","role":"user"}'
+        memory.fold(Event("5000-0.0", "k", "key_created", "acme", 0, made))
+        for moment in (6000, 7000):
+            memory.fold(Event(f"{moment}-0.0", "k", "key_revoked", "acme", 0, "{}"))
+        memory.fold(Event("8000-0.0", "unknown", "key_revoked", "-", 0, "{}"))
+        expected = {"own": "acme", "role": "user", "created": "5000", "revoked": "6000"}
+        assert memory.keys == {"k": expected}
+        assert memory.jobs == {}
+
+    def test_jobs_that_ended_long_ago_are_forgotten(self) -> None:
+        memory = self.folded(("submit", 1, self.told()), ("cancel", 2, ""))
+        memory.fold(Event("3000-0.0", "job_2", "submit", "acme", 1, self.told()))
+        assert memory.forget_ended_before(2000) == 0
+        assert memory.forget_ended_before(2001) == 1
+        assert set(memory.jobs) == {"job_2"}
+
+    def test_snapshot_folds_to_the_same(self) -> None:
+        memory = self.folded(
+            ("submit", 1, self.told(fi="f", files={"f": {"name": "ü\u2028"}})),
+            ("claim", 2, self.CLAIM),
+        )
+        memory.fold(Event("5000-3.0", "k", "key_created", "acme", 0, '{"own":"acme"}'))
+        again = Memory()
+        for event in unpack(pack(memory.snapshot())):
+            again.fold(event)
+        assert (again.jobs, again.keys, again.files) == (memory.jobs, memory.keys, memory.files)
+        assert again.last == memory.last == (5000, 3)
+
+
+def test_entry_is_read_line_by_line() -> None:
+    events = parse("17-1", 'job_1 submit acme 1 {"a": "b c"}\njob_2 cancel acme 4 ')
+    assert [(e.id, e.job_id, e.move, e.owner, e.version, e.data) for e in events] == [
+        ("17-1.0", "job_1", "submit", "acme", 1, '{"a": "b c"}'),
+        ("17-1.1", "job_2", "cancel", "acme", 4, ""),
+    ]
+
+
+def test_packed_entries_come_back_and_are_the_same_bytes_each_time() -> None:
+    entries = [("1-0", "job_1 cancel acme 1 ü"), ("2-0", "job_2 cancel acme 1 \njob_3 expire o 2 ")]
+    assert [event.job_id for event in unpack(pack(entries))] == ["job_1", "job_2", "job_3"]
+    assert pack(entries) == pack(entries)
+    assert list(unpack(pack([]))) == []

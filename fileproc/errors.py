@@ -147,7 +147,7 @@ class BacklogError(FileprocError):
 
 
 class StoreUnavailableError(FileprocError):
-    """Redis cannot be reached, or refuses to write; nothing was accepted."""
+    """Redis cannot be reached, or refuses to write; the detail says what may have been done."""
 
     code, status, title = "store_unavailable", 503, "The job store is not available"
 

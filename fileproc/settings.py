@@ -133,6 +133,9 @@ class Settings(BaseSettings):
     max_event_backlog: Positive = Field(
         500_000, description="Entries in the event stream above which new jobs are refused."
     )
+    redis_reserve: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.1, description="Share of Redis' maxmemory that new jobs must leave to those accepted."
+    )
     events_window_s: PositiveSeconds = Field(
         300, description="How long an event stays readable in Redis."
     )
@@ -174,7 +177,7 @@ class Settings(BaseSettings):
         3, description="Attempts of a job, whatever the class of its errors."
     )
     lease_s: Annotated[float, Field(ge=1)] = Field(
-        10, description="A worker silent for so long loses its jobs."
+        8, description="A worker silent for so long loses its jobs."
     )
     beat_s: PositiveSeconds = Field(
         1, description="Leases are renewed, and cancels seen, so often."

@@ -21,11 +21,12 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """An object as listed; `modified` is the storage's clock, in UTC."""
+    """An object as listed; `modified` and `age_s` (seconds) are by the storage's own clock."""
 
     key: str
     size: int
     modified: datetime
+    age_s: float
 
 
 class ObjectStore(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -255,15 +256,17 @@ class S3ObjectStore:
             request["StartAfter"] = start_after
         pages = self._client.get_paginator("list_objects_v2").paginate(**request)
         async for page in _bordered(pages, "list_objects_v2"):
+            now = _date_of(page)
             for found in page.get("Contents", []):
                 modified = found["LastModified"].astimezone(UTC)
-                yield ObjectInfo(found["Key"], found["Size"], modified)
+                age_s = (now - modified).total_seconds()
+                yield ObjectInfo(found["Key"], found["Size"], modified, age_s)
 
     async def abort_uploads(self, *, older_than_s: float) -> int:
-        before = datetime.now(UTC) - timedelta(seconds=older_than_s)
         count = 0
         pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket)
         async for page in _bordered(pages, "list_multipart_uploads"):
+            before = _date_of(page) - timedelta(seconds=older_than_s)
             for upload in page.get("Uploads", []):
                 if upload["Initiated"] <= before:
                     count += await self._abort(upload["Key"], upload["UploadId"])
@@ -314,6 +317,15 @@ class S3ObjectStore:
 
     def _target(self, key: str) -> dict[str, Any]:
         return {"Bucket": self._bucket, "Key": checked_key(key)}
+
+
+def _date_of(page: Any) -> datetime:
+    """When the storage answered, by its clock: ours may be an hour off, and the young is kept."""
+    said = page["ResponseMetadata"]["HTTPHeaders"].get("date", "")
+    try:
+        return parsedate_to_datetime(said).astimezone(UTC)
+    except ValueError:
+        return datetime.now(UTC)
 
 
 async def _bordered(pages: AsyncIterable[Any], call: str) -> AsyncIterator[Any]:

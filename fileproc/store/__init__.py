@@ -10,7 +10,7 @@ from fileproc.ids import new_id
 from fileproc.settings import Settings
 from fileproc.store.apikeys import ApiKeys, KeyInfo, NewKey, Role
 from fileproc.store.connection import Pipeline, connect
-from fileproc.store.events import EventFeed, Watch
+from fileproc.store.events import Event, EventFeed, Watch
 from fileproc.store.files import Files
 from fileproc.store.health import Health, StoreHealth
 from fileproc.store.heartbeat import Heartbeat, Pulse
@@ -28,11 +28,13 @@ from fileproc.store.journal import (
 )
 from fileproc.store.keys import Keys
 from fileproc.store.queue import POP_BLOCK_S, Lease, Queue, Settlement, Verdict
+from fileproc.store.reserve import Reserve
 from fileproc.store.schema import check_schema, ensure_schema
 from fileproc.store.upkeep import Upkeep
 
 __all__ = [
     "ApiKeys",
+    "Event",
     "EventFeed",
     "Heartbeat",
     "JobFilter",
@@ -116,6 +118,7 @@ async def open_store(settings: Settings, *, worker: str | None = None) -> AsyncI
                 names,
                 max_queued=settings.max_queued_per_owner,
                 max_event_backlog=settings.max_event_backlog,
+                reserve=Reserve(pipeline, settings.redis_reserve),
             ),
             files=Files(pipeline, names),
             idempotency=Idempotency(pipeline),

@@ -67,14 +67,15 @@ def unavailable(exc: BaseException) -> StoreUnavailableError:
     STORE_ERRORS.labels(kind).inc()
     log.warning("redis call failed", kind=kind, error=str(exc)[:300])
     if isinstance(exc, AuthenticationError):
-        detail = "The job store refuses our credentials."
+        detail = "The job store refuses our credentials. Nothing was accepted; try again."
     elif isinstance(exc, ResponseError):
-        detail = "The job store cannot take the request at the moment."
-    else:
-        detail = "The job store cannot be reached at the moment."
-    return StoreUnavailableError(
-        f"{detail} Nothing was accepted; try again.", retry_after_s=RETRY_AFTER_S
-    )
+        detail = "The job store cannot take the request now. Nothing was accepted; try again."
+    else:  # a reply that never came says nothing of what was done
+        detail = (
+            "The job store cannot be reached at the moment. Try again, a submission with the same "
+            "Idempotency-Key: if it was accepted after all, you get that job."
+        )
+    return StoreUnavailableError(detail, retry_after_s=RETRY_AFTER_S)
 
 
 class Pipeline:

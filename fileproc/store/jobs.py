@@ -25,6 +25,7 @@ from fileproc.store.connection import Pipeline
 from fileproc.store.idempotency import LIFE_S, Reservation
 from fileproc.store.keys import Keys
 from fileproc.store.records import job_from, when
+from fileproc.store.reserve import Reserve
 from fileproc.telemetry import LIMITS_HIT
 
 TOMBSTONE_S = 7 * 86_400
@@ -83,10 +84,17 @@ Entries = list[tuple[str, int]]  # (id, created ms)
 
 class Jobs:
     def __init__(
-        self, pipeline: Pipeline, keys: Keys, *, max_queued: int, max_event_backlog: int
+        self,
+        pipeline: Pipeline,
+        keys: Keys,
+        *,
+        max_queued: int,
+        max_event_backlog: int,
+        reserve: Reserve,
     ) -> None:
         self._pipeline = pipeline
         self._keys = keys
+        self._reserve = reserve
         self._max_queued = max_queued
         self._max_event_backlog = max_event_backlog
 
@@ -102,11 +110,12 @@ class Jobs:
 
         Raises:
             QuotaError: the owner has too many jobs waiting.
-            BacklogError: the events are not shipped fast enough.
+            BacklogError: the events are not shipped fast enough, or Redis is nearly full.
             NotFoundError: a file that was to be used again is gone.
             IdempotencyInFlightError, IdempotencyMismatchError: another request has the key.
             StoreUnavailableError: nothing is known to be accepted.
         """
+        await self._reserve.check()
         reply = await self._pipeline.script("accept", *self._arguments(new))
         match reply:
             case ["ok", job_id, accepted]:

@@ -9,6 +9,7 @@ shipper stores late never replaces a longer one that begins with the same entry.
 from __future__ import annotations
 
 import gzip
+import heapq
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -124,7 +125,33 @@ class Memory:
         self.jobs: dict[str, Remembered] = {}
         self.keys: dict[str, dict[str, str]] = {}
         self.files: dict[str, str] = {}  # id -> record, also of those whose job is gone
+        self.deleted: dict[str, str] = {}  # job id -> owner, since the last snapshot
         self.last: StreamId = (0, 0)
+        self._waiting: list[tuple[StreamId, int, int, Event]] = []  # for objects that overlap
+        self._taken = 0
+
+    def take(self, span: Span, events: Iterable[Event]) -> None:
+        """Take one journal object in; in the order of `needed`, and `take_rest` after the last.
+
+        Once a replica has stood in for a lost server, objects overlap: the mark of what is
+        shipped went back with the store. So entries are folded in the order in which they happened,
+        not in that of the objects.
+        """
+        if span.folded:
+            for event in events:
+                self.fold(event)
+            return
+        while self._waiting and self._waiting[0][0] < span.first:
+            self.fold(heapq.heappop(self._waiting)[-1])
+        for event in events:
+            entry, _, number = event.id.rpartition(".")
+            self._taken += 1
+            heapq.heappush(self._waiting, (stream_id(entry), int(number), self._taken, event))
+
+    def take_rest(self) -> None:
+        """There are no more objects."""
+        while self._waiting:
+            self.fold(heapq.heappop(self._waiting)[-1])
 
     def fold(self, event: Event) -> None:
         """Take one event in; one that is known already changes nothing."""
@@ -140,6 +167,7 @@ class Memory:
                 self.jobs[event.job_id] = self._submitted(event, entry[0])
         elif event.move == "delete":
             self.jobs.pop(event.job_id, None)
+            self.deleted[event.job_id] = event.owner
         elif (job := self.jobs.get(event.job_id)) and event.version > job.version:
             _advance(job, event, entry[0])
 
@@ -255,7 +283,7 @@ class Journal:
         return not await self._pipeline.command("EXISTS", self._keys.schema)
 
     async def restore_job(self, job: Remembered) -> bool:
-        """Write one job back; False if it is there."""
+        """Write one job back; False if it is there, and no older than we remember it."""
         over = job.over
         arguments: list[Any] = [
             *(job.id, job.owner, job.lane, job.state if over else JobState.QUEUED),

@@ -65,10 +65,19 @@ class Upkeep:
         """Take again; a lane and its owners are paused and resumed apart."""
         await self._pipeline.script("pause", lane, owner, 0)
 
+    async def now_ms(self) -> int:
+        """Redis' clock, ms since 1970: the one by which everything is dated."""
+        seconds, micros = await self._pipeline.command("TIME")
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    async def version(self, job_id: str) -> int | None:
+        """The version of a job; None if it is not there, or deleted."""
+        version = await self._pipeline.command("HGET", self._keys.job(job_id), "v")
+        return int(version) if version else None
+
     async def trash(self) -> list[str]:
         """Object keys, and prefixes (ending in / or -), that are due for deletion."""
-        now = await self._pipeline.command("TIME")
-        due = int(now[0]) * 1000 + int(now[1]) // 1000
+        due = await self.now_ms()
         found: list[str] = await self._pipeline.command(
             *("ZRANGE", self._keys.trash, "-inf", due, "BYSCORE", "LIMIT", 0, AT_ONCE)
         )
@@ -88,8 +97,7 @@ class Upkeep:
         shipped = await self._pipeline.command("GET", self._keys.shipped)
         if not shipped:
             return
-        now = await self._pipeline.command("TIME")
-        floor = int(now[0]) * 1000 - int(window_s * 1000)
+        floor = await self.now_ms() - int(window_s * 1000)
         if int(shipped.partition("-")[0]) > floor:
             shipped = f"{floor}-0"
         await self._pipeline.command("XTRIM", self._keys.events, "MINID", "~", shipped)

@@ -10,7 +10,7 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from fileproc.crashpoints import crash_point
 from fileproc.errors import FileprocError
@@ -113,10 +113,9 @@ class Janitor:
             return 0
         swept = 0
         for root, oldest in ages.items():
-            before = datetime.now(UTC) - oldest
             batch: list[ObjectInfo] = []
             async for entry in self._objects.list(root):
-                if entry.modified < before:
+                if entry.age_s > oldest.total_seconds():
                     batch.append(entry)
                 if len(batch) >= SWEPT_AT_ONCE:
                     swept += await self._sweep_batch(batch)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
+from fileproc.errors import GoneError, NotFoundError
 from fileproc.resources import Resources
-from fileproc.store import Memory, Remembered, needed
+from fileproc.store import Memory, Remembered
 from fileproc.telemetry import get_logger
-from fileproc.worker.shipper import read_into, read_spans
+from fileproc.worker.shipper import read_all, read_spans
 
 AT_ONCE = 200
 
@@ -24,7 +24,9 @@ class Rebuilt:
     Attributes:
         queued: unfinished jobs that wait again.
         finished: jobs that are over, with their results.
-        present: jobs that were there already and were left alone.
+        present: jobs that were there already and were left alone; one that is there as it was
+            before its last events (a replica was promoted) counts as written back instead.
+        deleted: jobs that were there, but had been deleted.
         lapsed: jobs whose retention is over.
         keys: api keys.
         objects: journal objects that were read.
@@ -34,6 +36,7 @@ class Rebuilt:
     queued: int
     finished: int
     present: int
+    deleted: int
     lapsed: int
     keys: int
     objects: int
@@ -47,10 +50,8 @@ async def rebuild(resources: Resources, *, dry_run: bool = False) -> Rebuilt:
         StoreUnavailableError, StorageUnavailableError: run it again, what is there is left alone.
     """
     memory = Memory()
-    spans = needed(await read_spans(resources.objects))
-    for span in spans:
-        await read_into(resources.objects, span, memory)
-    now = int(time.time() * 1000)
+    objects = await read_all(resources.objects, memory)
+    now = await resources.store.upkeep.now_ms()
     counts = {"queued": 0, "finished": 0, "present": 0, "lapsed": 0}
     # Oldest first: a file is brought by the first job that uses it. Calls that are made together
     # travel in one pipeline, in this order.
@@ -62,18 +63,34 @@ async def rebuild(resources: Resources, *, dry_run: bool = False) -> Rebuilt:
         there = await asyncio.gather(*(_is_there(resources, job, dry_run=dry_run) for job in batch))
         for job, present in zip(batch, there, strict=True):
             counts["present" if present else "finished" if job.over else "queued"] += 1
+    counts["deleted"] = 0
+    for job_id, owner in memory.deleted.items():
+        counts["deleted"] += await _delete_again(resources, owner, job_id, dry_run=dry_run)
     if not dry_run:
         for key_id, fields in memory.keys.items():
             await resources.store.journal.restore_key(key_id, fields)
         await resources.store.ensure_schema()
-    up_to = datetime.fromtimestamp(memory.last[0] / 1000, UTC) if spans else None
-    return Rebuilt(keys=len(memory.keys), objects=len(spans), up_to=up_to, **counts)
+    up_to = datetime.fromtimestamp(memory.last[0] / 1000, UTC) if objects else None
+    return Rebuilt(keys=len(memory.keys), objects=objects, up_to=up_to, **counts)
 
 
 async def _is_there(resources: Resources, job: Remembered, *, dry_run: bool) -> bool:
     if dry_run:
-        return (await resources.store.upkeep.live_prefix(job.id))[0] is not None
+        version = await resources.store.upkeep.version(job.id)
+        return version is not None and version >= job.version
     return not await resources.store.journal.restore_job(job)
+
+
+async def _delete_again(resources: Resources, owner: str, job_id: str, *, dry_run: bool) -> bool:
+    """A promoted replica may still have what was deleted, without its objects."""
+    if await resources.store.upkeep.version(job_id) is None:
+        return False
+    if not dry_run:
+        try:
+            await resources.store.jobs.delete(owner, job_id)
+        except (GoneError, NotFoundError):
+            return False
+    return True
 
 
 async def found_empty(resources: Resources) -> None:

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from fileproc.crashpoints import crash_point
 from fileproc.errors import FileprocError
 from fileproc.objects import ObjectStore, journal_key, journal_root
 from fileproc.resources import Resources
-from fileproc.store import Journal, Memory, Span, needed, pack, stream_id, unpack
+from fileproc.store import Event, Journal, Memory, Span, needed, pack, stream_id, unpack
 from fileproc.telemetry import JOURNAL_LAG, JOURNAL_SHIPPED, get_logger
 
 ROUND_S = 0.5
 LOCK_S = 5.0
+READ_AT_ONCE = 16
 SETTLED_S = 60.0  # batches younger than this are left to the next compaction
 
 log = get_logger(__name__)
@@ -71,16 +72,16 @@ class Shipper:
         Returns how many objects it stands for. The snapshot is there before the batches go; what is
         read after a crash between the two leaves them out.
         """
-        settled = (time.time() - SETTLED_S) * 1000
+        now = await self._upkeep.now_ms()  # not our own clock: it may be wrong
+        settled = now - SETTLED_S * 1000
         spans = await read_spans(self._objects)
         kept = needed(spans)
         old = [span for span in kept[:-1] if span.folded or span.last[0] < settled]
         if len(old) < least:
             return 0
         memory = Memory()
-        for span in old:
-            await read_into(self._objects, span, memory)
-        memory.forget_ended_before(int((time.time() - self._keep_s) * 1000))
+        await _fold(self._objects, old, memory)
+        memory.forget_ended_before(int(now - self._keep_s * 1000))
         snapshot = Span(old[0].first, memory.last, folded=True)
         await self._put(snapshot, await asyncio.to_thread(pack, memory.snapshot()))
         crash_point("compact-stored")
@@ -110,8 +111,26 @@ async def read_spans(objects: ObjectStore) -> list[Span]:
     return [span for span in map(Span.of, names) if span is not None]
 
 
-async def read_into(objects: ObjectStore, span: Span, memory: Memory) -> None:
-    """Fold one journal object."""
-    body = b"".join([chunk async for chunk in objects.stream(journal_key(span.name))])
-    for event in await asyncio.to_thread(lambda: list(unpack(body))):
-        memory.fold(event)
+async def read_all(objects: ObjectStore, memory: Memory) -> int:
+    """Fold everything that the journal knows; returns how many objects were read."""
+    spans = needed(await read_spans(objects))
+    await _fold(objects, spans, memory)
+    return len(spans)
+
+
+async def _fold(objects: ObjectStore, spans: Sequence[Span], memory: Memory) -> None:
+    """In the order of `spans`, with the next ones on their way meanwhile."""
+    for start in range(0, len(spans), READ_AT_ONCE):
+        batch = spans[start : start + READ_AT_ONCE]
+        bodies = await asyncio.gather(*(_read(objects, span) for span in batch))
+        for span, body in zip(batch, bodies, strict=True):
+            memory.take(span, await asyncio.to_thread(_events, body))
+    memory.take_rest()
+
+
+def _events(body: bytes) -> list[Event]:
+    return list(unpack(body))
+
+
+async def _read(objects: ObjectStore, span: Span) -> bytes:
+    return b"".join([chunk async for chunk in objects.stream(journal_key(span.name))])

@@ -61,7 +61,8 @@ def by_job(lines: Iterable[Line]) -> dict[str, list[Line]]:
 def check_moves(lines: Iterable[Line]) -> Findings:
     """No job ends twice, tokens only rise, and an attempt is given back by a hand-back only."""
     findings = Findings()
-    for job_id, moves in by_job(lines).items():
+    for job_id, everything in by_job(lines).items():
+        moves = _until_forgotten(everything)
         ends = [line for line in moves if line.move in END_OF]
         if len(ends) > 1:
             findings.doubled.append(f"{job_id} ended {[line.move for line in ends]}")
@@ -81,6 +82,19 @@ def check_moves(lines: Iterable[Line]) -> Findings:
                     findings.others.append(f"{job_id}: claim {facts} after {token}, {attempt}")
                 token, attempt = int(facts["token"]), facts["attempt"]
     return findings
+
+
+def _until_forgotten(moves: list[Line]) -> list[Line]:
+    """Without what befalls a job that had ended and was deleted: nobody sees it any more.
+
+    A replica that is behind may still have it running; the rebuild takes it away again.
+    """
+    over = False
+    for place, line in enumerate(moves):
+        if over and line.move == "delete":
+            return moves[: place + 1]
+        over = over or line.move in END_OF
+    return moves
 
 
 def check_seen(history: History, lines: Iterable[Line]) -> Findings:
@@ -245,7 +259,9 @@ def _not_as_asked(ack: Ack, record: dict[str, str], result: dict[str, Any]) -> s
     else:
         return None
     found = [output["sha256"] for output in result["outputs"]]
-    return None if found == [expected] else f"{ack.job_id} has outputs of something else: {found}"
+    if found == [expected]:
+        return None
+    return f"{ack.job_id}, attempt {record['at']}, has outputs of something else: {found}"
 
 
 def _glob(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shutil
 import signal
 import sys
 import time
@@ -189,6 +190,14 @@ class Cluster:
         }
 
     @property
+    def _appended(self) -> Path:
+        return self.valkey.folder / "appendonlydir"
+
+    @property
+    def _copy(self) -> Path:
+        return self.folder / "replica"
+
+    @property
     def bucket(self) -> Path:
         """Where the S3 server keeps our objects."""
         return self.s3.folder / "objects" / self.direct.s3_bucket
@@ -238,6 +247,12 @@ class Cluster:
         role.killed_at = time.time()
         role.child.signal(signal.SIGKILL)
         self.history.mark("kill", role=role.name, worker=role.worker_id)
+
+    def terminate(self, role: Role) -> None:
+        """SIGTERM, as an operator's; the role is down in an orderly way."""
+        self.note_offspring(role)
+        role.killed_at = time.time()
+        role.child.signal(signal.SIGTERM)
 
     def note_offspring(self, role: Role) -> None:
         """Remember the processes below it: none may outlive it."""
@@ -289,6 +304,19 @@ class Cluster:
         await asyncio.to_thread(self.valkey.kill)
         await asyncio.to_thread(self.valkey.start)
 
+    def copy_store(self) -> None:
+        """What a replica has whose link breaks now."""
+        shutil.rmtree(self._copy, ignore_errors=True)
+        shutil.copytree(self._appended, self._copy)
+
+    async def promote_copy(self) -> None:
+        """The store is gone; it goes on as it was when the copy was made."""
+        self.history.mark("failover", role="valkey")
+        await asyncio.to_thread(self.valkey.kill)
+        shutil.rmtree(self._appended)
+        shutil.copytree(self._copy, self._appended)
+        await asyncio.to_thread(self.valkey.start)
+
     async def cut_power(self, rng: Any) -> int:
         """Kill Valkey, take back what was not synced, start it; returns how many bytes that was."""
         self.history.mark("power", role="valkey")
@@ -297,7 +325,7 @@ class Cluster:
         async with asyncio.timeout(10):
             while not self.synced.exists():
                 await asyncio.sleep(0.01)
-        lost = cut(self.valkey.folder / "appendonlydir", self.synced, rng)
+        lost = cut(self._appended, self.synced, rng)
         await asyncio.to_thread(self.valkey.start)
         return lost
 

@@ -32,6 +32,8 @@ ERRORS = {
     "BUSY": b"-BUSY Valkey is busy running a script.\r\n",
     "NOSCRIPT": b"-NOSCRIPT No matching script. Please use EVAL.\r\n",
 }
+WIPE_AFTER_S = 2.0
+REBUILT_S = 60.0
 LOST = ("brpoplpush", "claim", "settle", "accept", "PUT attempts", "PUT files")
 
 
@@ -334,15 +336,17 @@ async def power_cuts(stage: Stage, number: int) -> None:
     stage.figures["bytes taken back in power cuts"] = lost
 
 
-async def wipe(stage: Stage, settle_s: float = 2.0) -> Rebuilt:
-    """FLUSHALL 2 s after the last accept; then the rebuild, and everybody is told."""
+async def wipe(stage: Stage, number: int) -> Rebuilt:
+    """FLUSHALL 2 s after the last of so many accepts; then the rebuild, and everybody is told."""
+    await stage.load.burst(number)
     stage.load.pause()
-    while stage.load.submitting:
-        await asyncio.sleep(0.02)
-    await asyncio.sleep(settle_s)
+    await stage.load.quiet()
+    await asyncio.sleep(WIPE_AFTER_S)
     await stage.tail.catch_up()
+    store, pattern = stage.redis, stage.key("job:*").replace("{", "[{]").replace("}", "[}]")
+    states = {key: store.hget(key, "st") for key in store.scan_iter(pattern, count=1000)}
     stage.load.forgiving = True
-    stage.redis.flushall()
+    store.flushall()
     begin = time.monotonic()
     wiped = time.time()
     done = await rebuild(stage.resources)
@@ -350,7 +354,16 @@ async def wipe(stage: Stage, settle_s: float = 2.0) -> Rebuilt:
     stage.load.forgiving = False
     up_to = done.up_to.timestamp() if done.up_to else 0.0
     stage.history.mark("wipe", up_to=up_to, wiped=wiped)
+    stage.counts["wipes"] += 1
+    lost = {key: state for key, state in states.items() if state != "deleted"}
+    back = sum(store.exists(key) for key in lost)
+    counts = Counter(lost.values())
+    stage.figures["wiped, by state"] = ", ".join(f"{n} {state}" for state, n in counts.items())
+    stage.figures["of these back"] = f"{back} of {len(lost)}"
     stage.figures["rebuild (s)"] = round(took, 2)
-    stage.figures["rebuilt jobs"] = done.queued + done.finished
     stage.figures["journal ended before the wipe (s)"] = round(wiped - up_to, 2)
+    if back < len(lost):
+        stage.history.complain(f"only {back} of {len(lost)} wiped jobs came back")
+    if took > REBUILT_S:
+        stage.history.complain(f"the rebuild took {took:.0f} s")
     return done

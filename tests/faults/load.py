@@ -18,6 +18,7 @@ from faults.history import Ack, Download, History, Seen
 
 RETRY_S = (0.1, 0.4)
 SLOT_S = 1.5
+BURST = 32  # submissions at once
 FOLLOWED_PER_SLOT = 3  # jobs that wait for a lease to end must not stop the load
 PATIENCE_S = 90.0  # for one answer, across kills of everything
 _TIMEOUT = aiohttp.ClientTimeout(total=20, sock_connect=2)
@@ -114,6 +115,31 @@ class Load:
     def resume(self) -> None:
         self._running.set()
 
+    async def quiet(self) -> None:
+        """Wait until every submission that is under way has its answer."""
+        while self.submitting:
+            await asyncio.sleep(0.02)
+
+    async def burst(self, number: int) -> None:
+        """So many jobs of all kinds as fast as the api takes them; they are followed as ever."""
+        names, weights = list(MIX), list(MIX.values())
+        before = len(self.history.acks)
+        gate = asyncio.Semaphore(BURST)
+
+        async def client() -> None:
+            async with gate:
+                work = self._makers[self._rng.choices(names, weights)[0]]()
+                job_id = await self.submit(work)
+            with suppress(TimeoutError):
+                await self.finish(work, job_id)
+
+        for _ in range(number):
+            task = asyncio.create_task(client())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        while len(self.history.acks) < before + number:
+            await asyncio.sleep(0.02)
+
     async def stop(self) -> None:
         """Stop at once."""
         tasks = [*self._tasks, *([self._feeder] if self._feeder else ())]
@@ -157,6 +183,11 @@ class Load:
             TimeoutError: the api did not answer for very long.
         """
         job_id = await self.submit(work, url)
+        await self.finish(work, job_id, url)
+        return job_id
+
+    async def finish(self, work: Work, job_id: str, url: str | None = None) -> None:
+        """What a client does with a job that was accepted; raises as `run`."""
         if work.cancel:
             await asyncio.sleep(self._rng.uniform(0, 1))
             await self._ask("cancel", "POST", f"/v1/jobs/{job_id}/cancel", url=url)
@@ -165,7 +196,6 @@ class Load:
             await self.download(job_id, index, output["sha256"], url)
         if work.delete:
             await self.delete(job_id, url)
-        return job_id
 
     async def submit(self, work: Work, url: str | None = None) -> str:
         """Submit until there is a 202, always with the same key; returns the job's id."""

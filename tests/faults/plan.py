@@ -17,6 +17,10 @@ class Plan:
         cuts: power cuts under the load of jobs.
         store_cuts, store_acks: power cuts of a store alone, and jobs it accepts before each.
         calm_kills: workers killed in a calm system, for the time of recovery.
+        hogs_s: how long other processes want all cores.
+        failovers: promotions of a replica that is behind.
+        wiped: jobs that are accepted in a burst before everything is lost.
+        backlog: jobs that wait while those of dead workers are recovered.
         least_jobs: the load goes on until so many are accepted.
     """
 
@@ -32,6 +36,10 @@ class Plan:
     store_cuts: int
     store_acks: int
     calm_kills: int
+    hogs_s: float
+    failovers: int
+    wiped: int
+    backlog: int
     least_jobs: int
     writes_report: bool = False
 
@@ -49,6 +57,10 @@ SMOKE = Plan(
     store_cuts=3,
     store_acks=1500,
     calm_kills=4,
+    hogs_s=10,
+    failovers=2,
+    wiped=150,
+    backlog=3_000,
     least_jobs=0,
 )
 FULL = Plan(
@@ -64,6 +76,10 @@ FULL = Plan(
     store_cuts=50,
     store_acks=1100,
     calm_kills=60,
+    hogs_s=600,
+    failovers=30,
+    wiped=1_000,
+    backlog=100_000,
     least_jobs=20_000,
     writes_report=True,
 )
@@ -80,5 +96,9 @@ SOAK = Plan(
     store_cuts=3,
     store_acks=1500,
     calm_kills=5,
+    hogs_s=60,
+    failovers=3,
+    wiped=300,
+    backlog=3_000,
     least_jobs=0,
 )

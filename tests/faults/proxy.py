@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -41,12 +42,13 @@ class Cut(Exception):  # noqa: N818 - an order, not an error
     """Ends a connection, both ways."""
 
 
-class Proxy:
+class Proxy(ABC):
     """Listens on a free port of loopback; `rules` decide about each request, the first that takes.
 
     Attributes:
         refusing: new connections are closed at once, as if nobody listened.
         flowing: cleared, nothing moves in either direction: a network that swallows packets.
+        latency_s: what every piece of data takes longer, in either direction.
         cuts: connections that rules or `cut_all` have ended.
     """
 
@@ -57,6 +59,7 @@ class Proxy:
         self.refusing = False
         self.flowing = asyncio.Event()
         self.flowing.set()
+        self.latency_s = 0.0
         self.cuts = 0
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
@@ -132,23 +135,25 @@ class Proxy:
     async def _pump(self, source: asyncio.StreamReader, take: Take) -> None:
         while data := await source.read(CHUNK):
             await self.flowing.wait()
+            if self.latency_s:
+                await asyncio.sleep(self.latency_s)
             await take(data)
 
+    @abstractmethod
     def link(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> Link:
         """What sits between the two ends of one connection."""
-        raise NotImplementedError
 
 
-class Link:
+class Link(ABC):
     """Both directions of one connection."""
 
+    @abstractmethod
     async def request(self, data: bytes) -> None:
         """Bytes from the client."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def reply(self, data: bytes) -> None:
         """Bytes from the server."""
-        raise NotImplementedError
 
 
 async def send(writer: asyncio.StreamWriter, data: bytes) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import re
+import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,14 +68,20 @@ def _answers(outcome: Outcome) -> list[str]:
     ]
 
 
+def _version(program: Path, question: str) -> str:
+    said = subprocess.run([program, question], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"\d+(?:\.\d+)+", said)
+    return found[0] if found else "of no version that it tells"
+
+
 def write(outcome: Outcome) -> None:
     """Write docs/faults-report.md."""
     versions = {
         "fileproc": __version__,
         "Python": platform.python_version(),
         "redis-py": redis_py.__version__,
-        "Valkey": find_valkey().name,
-        "rclone": find_rclone().name,
+        "Valkey": _version(find_valkey(), "--version"),
+        "rclone": _version(find_rclone(), "version"),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
     }
     parts = "\n".join(f"| {name} | {took:.0f} |" for name, took in outcome.parts.items())

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from faults import faults
+from faults import faults, machine, stores
 from faults.checker import Checker, Findings, recoveries
 from faults.cluster import Cluster, began
 from faults.crashes import crash_points
@@ -26,9 +26,14 @@ from faults.power import store_power_cuts
 from faults.tail import Line, Tail
 from fileproc.errors import FileprocError
 from fileproc.resources import open_resources
+from fileproc.settings import Settings
 
 LEASE_S = 1.5  # of the part with pauses
 GRACE_S = 1.0  # rolling restarts must not take for ever
+_DEFAULTS = {
+    f"FILEPROC_{name.upper()}": str(Settings.model_fields[name].default)
+    for name in ("lease_s", "beat_s")
+}
 SHORT = {  # settings of the end: nothing is kept for long
     "FILEPROC_RETENTION_S": "2",
     "FILEPROC_SWEEP_S": "2",
@@ -121,18 +126,25 @@ class _Play:
 
     async def _faults(self) -> None:
         stage, plan = self._stage, self._plan
+        await self._part("failovers", lambda: stores.failovers(stage, plan.failovers))
         await self._part("restarts", self._restarts)
+        await self._part("hogs", lambda: machine.cpu_hogs(stage, plan.hogs_s))
+        await self._part("clock steps", lambda: machine.clock_steps(stage, plan.each_s * 2))
         await self._part("recovery", lambda: faults.calm_kills(stage, plan.calm_kills))
         await self._part("pauses", self._pauses)
+        await self._part("descriptors", lambda: machine.few_descriptors(stage, plan.each_s))
         await self._part("disk full", lambda: disk_full(stage))
         await self._part("storage faults", lambda: faults.storage_faults(stage, plan.each_s))
         await self._part("crash points", lambda: crash_points(stage, plan.crash_rounds))
         await self._part("kills", lambda: faults.random_kills(stage, plan.kills))
         # From here on no worker dies: what the lost ones left is collected a minute later.
+        await self._part("long backlog", lambda: stores.long_backlog(stage, plan.backlog))
         await self._part("store power", self._store_power)
         await self._part("lost replies", lambda: faults.lost_replies(stage, plan.lost))
         await self._part("power cuts", lambda: faults.power_cuts(stage, plan.cuts))
         await self._part("store errors", lambda: faults.store_errors(stage, plan.each_s))
+        await self._part("latency", lambda: stores.far_away(stage, plan.each_s))
+        await self._part("full memory", lambda: stores.full_memory(stage, plan.each_s))
         await self._part("wipe", self._wipe)
 
     async def _part(self, name: str, part: Callable[[], Awaitable[Any]]) -> None:
@@ -163,12 +175,12 @@ class _Play:
         await cluster.restart_all(**short)
         async with faults.more_janitors(self._stage):
             await faults.pauses(self._stage, self._plan.pauses, LEASE_S)
-        await cluster.restart_all(FILEPROC_LEASE_S="10", FILEPROC_BEAT_S="1")
+        await cluster.restart_all(**_DEFAULTS)
         refused = [worker.log.read_bytes().count(b"had been taken") for worker in cluster.workers]
         self._stage.figures["zombies refused"] = sum(refused)
 
     async def _wipe(self) -> None:
-        await faults.wipe(self._stage)
+        await faults.wipe(self._stage, self._plan.wiped)
         self._stage.load.resume()
         await asyncio.sleep(2)
 

@@ -41,6 +41,61 @@ class TestNeeded:
         assert needed([*batches, new, old]) == [new, span(7, 9), span(9, 12)]
 
 
+class TestOverlappingObjects:
+    """The mark of what is shipped goes back with a replica that is behind."""
+
+    def event(self, at: int, move: str, version: int, data: str = "") -> Event:
+        return Event(f"{at}-0.0", "job_1", move, "acme", version, data)
+
+    def test_entries_are_folded_in_the_order_in_which_they_happened(self) -> None:
+        submit = self.event(5, "submit", 1, TestMemory().told())
+        claims = [
+            self.event(at, "claim", version, f'{{"attempt":{attempt},"token":{attempt}}}')
+            for at, version, attempt in ((6, 2, 1), (9, 1_000_003, 2))
+        ]
+        again, before = (
+            span(3, 9),
+            span(5, 6),
+        )  # the second timeline begins with what it ships again
+        assert needed([before, again]) == [again, before]
+        memory = Memory()
+        memory.take(again, [claims[1]])
+        memory.take(before, [submit, claims[0]])
+        memory.take_rest()
+        job = memory.jobs["job_1"]
+        assert (job.version, job.attempt) == (1_000_003, 2)
+
+    def test_entry_that_is_in_two_objects_counts_once(self) -> None:
+        told = [
+            self.event(1, "submit", 1, TestMemory().told()),
+            self.event(2, "claim", 2, '{"attempt":1,"token":1}'),
+            self.event(3, "release", 3),
+            self.event(4, "delete", 4),
+        ]
+        for most in (3, 4):
+            memory = Memory()
+            for end in range(1, most + 1):
+                memory.take(span(1, end), told[:end])
+            memory.take_rest()
+            assert {job.attempt for job in memory.jobs.values()} == ({0} if most == 3 else set())
+            assert memory.deleted == ({} if most == 3 else {"job_1": "acme"})
+
+    def test_lines_of_one_entry_keep_their_order(self) -> None:
+        lines = [
+            Event(f"7-0.{n}", "job_1", *rest)
+            for n, rest in enumerate(
+                (
+                    ("submit", "acme", 1, TestMemory().told()),
+                    *(("claim", "acme", v, f'{{"attempt":1,"token":{v}}}') for v in range(2, 12)),
+                )
+            )
+        ]
+        memory = Memory()
+        memory.take(span(7, 7), lines)
+        memory.take_rest()
+        assert memory.jobs["job_1"].token == 11
+
+
 class TestMemory:
     def told(self, **others: Any) -> str:
         given = {"ln": "default", "ma": 3, "rt": 1000, "sc": 5, "due": 0, "deadline": 0}

@@ -126,6 +126,67 @@ async def test_rebuild_twice_changes_nothing(
     assert books.jobs() == before
 
 
+async def test_promoted_replica_that_missed_the_last_writes_is_brought_up_to_date(
+    resources: Resources, shipper: Shipper, books: Books
+) -> None:
+    """Taken back to a moment before its last events, the store gets them from the journal."""
+    store = resources.store
+    ids = {name: await store.jobs.accept(make_job()) for name in ("done", "deleted", "running")}
+    (kept,) = [await store.jobs.accept(make_job(new_files=[make_file()]))]
+    before = {key: books.redis.dump(key) for key in books.redis.scan_iter(books.key("*"))}
+    leases = {lease.job_id: lease for lease in await take(store, 3)}
+    done = leases[ids["done"]]
+    await store.queue.settle(Settlement.complete(done, make_result(done)))
+    gone = leases[ids["deleted"]]
+    await store.queue.settle(Settlement.fail(gone, PROBLEM))
+    await store.jobs.delete("acme", ids["deleted"])
+    late = await store.jobs.accept(make_job())
+    await shipper.ship()
+    books.wipe()
+    for key, dump in before.items():
+        books.redis.restore(key, 0, dump)
+
+    expected = {"queued": 2, "finished": 1, "present": 1, "deleted": 1}
+    for dry_run in (True, False):
+        report = await rebuild(resources, dry_run=dry_run)
+        assert {name: getattr(report, name) for name in expected} == expected
+    assert books.complaints() == []
+    assert (await store.jobs.get("acme", ids["done"])).state is JobState.SUCCEEDED
+    with pytest.raises(GoneError):
+        await store.jobs.get("acme", ids["deleted"])
+    for job_id in (ids["running"], late, kept):
+        assert (await store.jobs.get("acme", job_id)).state is JobState.QUEUED
+    zombie = leases[ids["running"]]
+    heirs = {lease.job_id: lease for lease in await take(store, 10)}
+    assert set(heirs) == {ids["running"], late, kept}
+    result = Settlement.complete(zombie, make_result(zombie))
+    assert await store.queue.settle(result) is Verdict.STALE
+    again = await rebuild(resources)
+    assert (again.queued, again.finished, again.present, again.deleted) == (0, 0, 4, 0)
+
+
+async def test_replica_that_had_a_job_running_or_delayed_gives_it_up(
+    resources: Resources, shipper: Shipper, books: Books
+) -> None:
+    store = resources.store
+    ids = [await store.jobs.accept(make_job()) for _ in range(2)]
+    first, second = await take(store, 2)
+    await store.queue.settle(Settlement.retry(second, PROBLEM, 3600))
+    before = {key: books.redis.dump(key) for key in books.redis.scan_iter(books.key("*"))}
+    await store.queue.settle(Settlement.complete(first, make_result(first)))
+    await store.jobs.cancel("acme", second.job_id)
+    await shipper.ship()
+    books.wipe()
+    for key, dump in before.items():
+        books.redis.restore(key, 0, dump)
+    report = await rebuild(resources)
+    assert (report.queued, report.finished, report.present) == (0, 2, 0)
+    assert books.complaints() == []
+    states = {(await store.jobs.get("acme", job_id)).state for job_id in ids}
+    assert states == {JobState.SUCCEEDED, JobState.CANCELED}
+    assert await take(store, 5) == []
+
+
 async def test_dry_run_says_what_it_would_do_and_does_nothing(
     resources: Resources, shipper: Shipper, books: Books
 ) -> None:

@@ -1,16 +1,31 @@
 -- Writes a job back that the journal knows and Redis lost. Unfinished jobs become queued.
--- Writes  job:<id>, jobs:<owner>[:<state>], dead:<owner>, file:<id>, idem, wait/ring/ready, final
+-- A replica that was promoted may know the job as it was a moment earlier: that is taken away first.
+-- Writes  job:<id>, jobs:<owner>[:<state>], dead:<owner>, file:<id>, idem, wait/ring/ready, final, leases
 -- ARGV 1 id, 2 owner, 3 lane, 4 state (queued or final), 5 version, 6 token, 7 attempt,
 --      8 max attempts, 9 created, 10 started, 11 finished (ms or ''), 12 retention (ms), 13 score,
 --      14 document, 15 result, 16 problem (JSON or ''), 17 prefix or '', 18 expires at (ms) or '',
 --      19 '<hash> <fingerprint>' or '', 20 idempotency life (s), then for each file: id, record
--- Returns 1 written, 0 the job is there.
+-- Returns 1 written, 0 the job is there and no older than the journal's last word of it.
 -- Version and token jump ahead of all that may have been handed out after the journal's last entry,
 -- so that a zombie of before settles nothing and an ETag of before matches nothing.
 local JUMP = 1000000
 local id, owner, state = ARGV[1], ARGV[2], ARGV[4]
 local key = P .. 'job:' .. id
-if call('EXISTS', key) == 1 then return 0 end
+if call('EXISTS', key) == 1 then
+  local known = load(id)
+  if not known or known.st == 'deleted' or known.v >= tonumber(ARGV[5]) then return 0 end
+  if known.st == 'queued' then withdraw(known) end
+  if known.st == 'running' then
+    index('leases', id, false)
+    unadmit(known.ln, known.own, 1)
+  end
+  for _, where in ipairs({'delayed', 'deadlines', 'final'}) do index(where, id, false) end
+  index('jobs:' .. known.own .. ':' .. known.st, id, false)
+  for file in string.gmatch(call('HGET', key, 'fi') or '', '%S+') do
+    call('HINCRBY', P .. 'file:' .. file, 'n', -1)  -- counted again below
+  end
+  call('DEL', key)
+end
 call('HSET', key, 'st', state, 'own', owner, 'ln', ARGV[3], 'v', tonumber(ARGV[5]) + JUMP,
   'tok', tonumber(ARGV[6]) + JUMP, 'at', ARGV[7], 'ma', ARGV[8], 'ca', ARGV[9], 'rt', ARGV[12],
   'doc', ARGV[14])

@@ -16,6 +16,7 @@ from fileproc.store.health import Health, StoreHealth
 from fileproc.store.heartbeat import Heartbeat, Pulse
 from fileproc.store.idempotency import Idempotency, Replay, Reservation
 from fileproc.store.jobs import JobFilter, JobPage, Jobs, NewJob
+from fileproc.store.journal import AT_ONCE as JOURNAL_BATCH
 from fileproc.store.journal import (
     Journal,
     Memory,
@@ -33,6 +34,7 @@ from fileproc.store.schema import check_schema, ensure_schema
 from fileproc.store.upkeep import Upkeep
 
 __all__ = [
+    "JOURNAL_BATCH",
     "ApiKeys",
     "Event",
     "EventFeed",

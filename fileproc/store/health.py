@@ -11,6 +11,8 @@ from fileproc.store.connection import Pipeline
 from fileproc.store.keys import Keys
 from fileproc.telemetry import DURABLE
 
+MOST_LISTED = 1_000  # workers
+
 
 @dataclass(frozen=True, slots=True)
 class StoreHealth:
@@ -87,7 +89,7 @@ class Health:
         """What the workers that are alive say of themselves: id, lanes, about (JSON)."""
         now = int((await self._pipeline.command("TIME"))[0]) * 1000
         ids = await self._pipeline.command(
-            "ZRANGE", self._keys.workers, now, "+inf", "BYSCORE", "LIMIT", 0, 1000
+            "ZRANGE", self._keys.workers, now, "+inf", "BYSCORE", "LIMIT", 0, MOST_LISTED
         )
         found = []
         for worker in ids:
@@ -98,14 +100,10 @@ class Health:
         return found
 
 
-def _version(info: str | dict[str, str]) -> str:
-    if isinstance(info, dict):
-        fields = info
-    else:
-        fields = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
-    if "valkey_version" in fields:
-        return f"valkey {fields['valkey_version']}"
-    return f"redis {fields.get('redis_version', 'unknown')}"
+def _version(info: dict[str, str]) -> str:
+    if "valkey_version" in info:
+        return f"valkey {info['valkey_version']}"
+    return f"redis {info.get('redis_version', 'unknown')}"
 
 
 def _warnings(settings: dict[str, str], appendonly: bool, fsync: str, policy: str) -> list[str]:

@@ -182,7 +182,7 @@ class Jobs:
             GoneError: it was deleted, or its retention is over.
         """
         fields = await self._pipeline.command("HGETALL", self._keys.job(job_id))
-        return job_from(job_id, owner, _as_dict(fields))
+        return job_from(job_id, owner, fields)
 
     async def list(
         self, owner: str, wanted: JobFilter, *, cursor: str | None = None, limit: int = 50
@@ -275,13 +275,6 @@ class Jobs:
             raise NotFoundError(f"There is no job {job_id}.")
         if state == "deleted":
             raise GoneError(f"The job {job_id} is deleted or expired.")
-
-
-def _as_dict(reply: Any) -> dict[str, str]:
-    """RESP3 gives a dict, RESP2 a flat list."""
-    if isinstance(reply, dict):
-        return reply
-    return dict(zip(reply[::2], reply[1::2], strict=True))
 
 
 def _pairs(reply: Any) -> list[tuple[str, int]]:

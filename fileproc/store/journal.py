@@ -22,7 +22,7 @@ from fileproc.store.events import Event, flat, parse
 from fileproc.store.idempotency import LIFE_S
 from fileproc.store.keys import Keys
 
-AT_ONCE = 2_000
+AT_ONCE = 2_000  # entries in a batch
 _NAME = re.compile(r"(snapshot_)?(\d+)-(\d+)_(\d+)-(\d+)")
 
 StreamId = tuple[int, int]
@@ -207,8 +207,7 @@ class Memory:
         entry = f"{self.last[0]}-{self.last[1]}"
         for key_id, fields in self.keys.items():
             created = f"{fields.get('created', '0')}-0"
-            data = json.dumps({k: v for k, v in fields.items() if k != "created"})
-            yield created, f"{key_id} key_created {fields.get('own', '-')} 0 {data}"
+            yield created, f"{key_id} key_created {fields.get('own', '-')} 0 {json.dumps(fields)}"
         for job in self.jobs.values():
             data = json.dumps(asdict(job), ensure_ascii=False)
             yield entry, f"{job.id} snapshot {job.owner} {job.version} {data}"
@@ -251,7 +250,7 @@ class Journal:
         self._keys = keys
 
     async def unshipped(self) -> list[tuple[str, str]]:
-        """The oldest entries that are not yet in object storage, at most 2,000."""
+        """The oldest entries that are not yet in object storage, at most `AT_ONCE`."""
         shipped = await self._pipeline.command("GET", self._keys.shipped)
         start = f"({shipped}" if shipped else "-"
         reply = await self._pipeline.command(

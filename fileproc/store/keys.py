@@ -58,9 +58,6 @@ class Keys:
     def jobs(self, owner: str, state: str | None = None) -> str:
         return f"{self.prefix}jobs:{owner}:{state}" if state else f"{self.prefix}jobs:{owner}"
 
-    def dead(self, owner: str) -> str:
-        return f"{self.prefix}dead:{owner}"
-
     def file(self, file_id: str) -> str:
         return f"{self.prefix}file:{file_id}"
 
@@ -69,12 +66,6 @@ class Keys:
 
     def ring(self, lane: str) -> str:
         return f"{self.prefix}ring:{lane}"
-
-    def wait(self, lane: str, owner: str) -> str:
-        return f"{self.prefix}wait:{lane}:{owner}"
-
-    def flow(self, lane: str, owner: str) -> str:
-        return f"{self.prefix}flow:{lane}:{owner}"
 
     def proc(self, worker: str, lane: str) -> str:
         return f"{self.prefix}proc:{worker}:{lane}"

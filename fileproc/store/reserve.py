@@ -52,7 +52,5 @@ class Reserve:
         except StoreUnavailableError:  # a managed server that tells nothing, or one that is away
             self._used = self._most = 0
             return
-        if not isinstance(info, dict):
-            info = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
         self._used = int(info.get("used_memory", 0))
         self._most = int(info.get("maxmemory", 0))

@@ -13,7 +13,17 @@ from fileproc.crashpoints import crash_point
 from fileproc.errors import FileprocError
 from fileproc.objects import ObjectStore, journal_key, journal_root
 from fileproc.resources import Resources
-from fileproc.store import Event, Journal, Memory, Span, needed, pack, stream_id, unpack
+from fileproc.store import (
+    JOURNAL_BATCH,
+    Event,
+    Journal,
+    Memory,
+    Span,
+    needed,
+    pack,
+    stream_id,
+    unpack,
+)
 from fileproc.telemetry import JOURNAL_LAG, JOURNAL_SHIPPED, get_logger
 
 ROUND_S = 0.5
@@ -39,8 +49,10 @@ class Shipper:
         while True:
             try:
                 if await self._upkeep.lock("shipper", self._holder, LOCK_S):
-                    while await self.ship():
-                        pass
+                    # A batch that is not full was all there was. Under load more has come by now:
+                    # that waits its turn, else we would go on for ever, in ever smaller batches.
+                    while await self.ship() == JOURNAL_BATCH:
+                        await self._upkeep.lock("shipper", self._holder, LOCK_S)
                     if time.monotonic() >= self._next_compaction:
                         every_s = self._settings.journal_compact_s
                         self._next_compaction = time.monotonic() + every_s

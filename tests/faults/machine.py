@@ -21,8 +21,7 @@ HOUR_S = 3600
 @contextlib.asynccontextmanager
 async def _no_lease_ends(stage: Stage, what: str) -> AsyncIterator[None]:
     """Nobody dies, and no worker that lives loses a job."""
-    await _until_nothing_is_leased(stage)
-    await stage.tail.catch_up()
+    await stage.until_nothing_is_leased()
     before = len(stage.tail.lines)
     async with stage.nobody_dies(what):
         yield
@@ -48,17 +47,6 @@ async def cpu_hogs(stage: Stage, seconds: float) -> None:
 
 def _hog() -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", "while True: sum(range(10_000))"])
-
-
-async def _until_nothing_is_leased(stage: Stage) -> None:
-    """What earlier faults have killed is recovered first: it is no false take."""
-    await stage.cluster.steady()
-    stage.load.pause()
-    store = stage.redis
-    async with asyncio.timeout(60):
-        while store.zcard(stage.key("leases")):
-            await asyncio.sleep(0.1)
-    stage.load.resume()
 
 
 async def clock_steps(stage: Stage, each_s: float) -> None:

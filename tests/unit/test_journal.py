@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from typing import Any
 
@@ -20,6 +21,7 @@ class TestNames:
         for one in (Span((17, 2), (20, 0)), Span((17, 2), (20, 1), folded=True)):
             assert Span.of(one.name) == one
         assert Span((17, 2), (20, 1)).name == "17-2_20-1"
+        assert Span((17, 2), (20, 1)) == Span((17, 2), (20, 1), folded=False)
         assert Span((17, 2), (20, 1), folded=True).name == "snapshot_17-2_20-1"
 
     @pytest.mark.parametrize("name", ["", "x", "17-2", "17-2_20-1x", "a17-2_20-1", "17_20"])
@@ -210,6 +212,13 @@ class TestMemory:
             again.fold(event)
         assert (again.jobs, again.keys, again.files) == (memory.jobs, memory.keys, memory.files)
         assert again.last == memory.last == (5000, 3)
+        assert Memory().last == (0, 0)
+
+    def test_snapshot_is_written_as_people_read_it(self) -> None:
+        memory = self.folded(("submit", 1, self.told(doc={"name": "ü"})))
+        ((entry, line),) = memory.snapshot()
+        assert entry == "1000-0"
+        assert "ü" in line
 
 
 def test_entry_is_read_line_by_line() -> None:
@@ -225,3 +234,5 @@ def test_packed_entries_come_back_and_are_the_same_bytes_each_time() -> None:
     assert [event.job_id for event in unpack(pack(entries))] == ["job_1", "job_2", "job_3"]
     assert pack(entries) == pack(entries)
     assert list(unpack(pack([]))) == []
+    assert "ü".encode() in gzip.decompress(pack(entries))
+    assert pack(entries)[4:8] == bytes(4)  # no moment: the same entries are the same object

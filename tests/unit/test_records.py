@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 
 import pytest
@@ -60,6 +61,26 @@ def test_what_a_job_has_only_on_its_way_is_read_too() -> None:
     assert (job.retry_at, job.cancel_requested, job.progress) == (moment(5), True, progress)
     assert (job.error, job.result, job.usage) == (PROBLEM, None, None)
     assert (job.started_at, job.finished_at, job.expires_at) == (None, None, None)
+
+
+def test_job_that_was_read_is_over_and_cannot_be_changed() -> None:
+    job = job_from("job_1", "acme", {**FIELDS, "res": RESULT.model_dump_json()})
+    assert job.state.final
+    assert job.result is not None
+    for record, name in ((job, "version"), (job.document, "operation"), (job.result, "prefix")):
+        with pytest.raises(ValueError, match="frozen"):
+            setattr(record, name, getattr(record, name))
+
+
+def test_what_the_record_leaves_out_is_as_usual() -> None:
+    result = RESULT.model_dump(exclude_unset=True, exclude_defaults=True, mode="json")
+    job = job_from(
+        "job_1", "acme", {**FIELDS, "doc": '{"operation":"x"}', "res": json.dumps(result)}
+    )
+    assert job.state.final
+    assert job.result is not None
+    assert (job.document.priority, job.document.params) == ("normal", {})
+    assert (job.result.provenance.cached, job.result.provenance.engine) == (False, None)
 
 
 def test_no_record_and_anothers_record_look_the_same() -> None:

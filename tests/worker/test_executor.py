@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from fileproc.errors import (
     ErrorClass,
@@ -38,6 +40,30 @@ pytestmark = pytest.mark.usefixtures("books")
 @pytest.fixture
 async def stage(resources: Resources, tmp_path: Path) -> Stage:
     return Stage(resources, tmp_path)
+
+
+@dataclass
+class Waits:
+    """Nobody waits; how long they wanted to is kept. Chance always gives the most."""
+
+    asked: list[tuple[float, float]] = field(default_factory=list)
+    slept: list[float] = field(default_factory=list)
+
+    def uniform(self, least: float, most: float) -> float:
+        self.asked.append((least, most))
+        return most
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
+    noted, sleep = Waits(), asyncio.sleep
+
+    async def at_once(delay_s: float) -> None:
+        noted.slept.append(delay_s)
+        await sleep(0)
+
+    monkeypatch.setattr(asyncio, "sleep", at_once)
+    return noted
 
 
 class TestSuccess:
@@ -131,7 +157,7 @@ class TestSuccess:
         await stage.executor.execute(await stage.lease(document=document, new_files=infos))
         assert most == module.TRANSFERS_AT_ONCE
 
-    async def test_progress_is_written_beside_the_lease(self, stage: Stage) -> None:
+    async def test_progress_is_written_beside_the_lease(self, stage: Stage, books: Books) -> None:
         said = Progress(phase="reading", done=1, total=2)
         lease = await stage.lease()
 
@@ -142,11 +168,20 @@ class TestSuccess:
             return ending()
 
         async def shown() -> bool:
+            assert "null" not in books.jobs()[lease.job_id].get("pg", "")
             return (await stage.job(lease)).progress == said
 
         stage.child.part = tell
         await stage.executor.execute(lease)
         assert (await stage.job(lease)).state is JobState.SUCCEEDED
+
+    async def test_it_is_told_how_long_each_phase_took(self, stage: Stage) -> None:
+        lease = await stage.lease()
+        with capture_logs() as logs:
+            await stage.executor.execute(lease)
+        (ended,) = (line for line in logs if line["event"] == "attempt ended")
+        assert set(ended["seconds"]) == {"fetch", "run", "publish"}
+        assert all(0 <= seconds < 60 for seconds in ended["seconds"].values())
 
 
 class TestFailure:
@@ -215,6 +250,23 @@ class TestFailure:
         job = await stage.job(lease)
         assert (job.state, job.attempt) == (JobState.SUCCEEDED, 1)
         assert len(stage.child.given) == 1
+
+    async def test_storage_that_is_away_for_long_is_asked_ever_more_rarely(
+        self, monkeypatch: pytest.MonkeyPatch, waits: Waits
+    ) -> None:
+        monkeypatch.setattr(module, "random", waits)
+        answers: list[Exception | str] = [*[StorageUnavailableError("Away.")] * 7, "there"]
+
+        async def transfer() -> str:
+            answer = answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        assert await module._patiently(transfer) == "there"
+        ceilings = [0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
+        assert [least for least, _ in waits.asked] == pytest.approx([top / 2 for top in ceilings])
+        assert waits.slept == pytest.approx(ceilings)
 
     async def test_missing_input_is_the_end(self, stage: Stage) -> None:
         document = make_job().document.model_copy(update={"inputs": [info := make_file()]})
@@ -348,7 +400,16 @@ class TestShutdown:
         self, stage: Stage, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(module, "HAND_BACK_S", 0.3)
-        begun, _ = slowly(monkeypatch, stage.store.queue, "settle")
+        begun, given_up = asyncio.Event(), asyncio.Event()
+
+        async def away(_: Settlement) -> None:
+            begun.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                given_up.set()
+
+        monkeypatch.setattr(stage.store.queue, "settle", away)
         lease = await stage.lease()
         running = stage.begin(lease)
         await begun.wait()
@@ -357,18 +418,23 @@ class TestShutdown:
         async with asyncio.timeout(10):
             with pytest.raises(asyncio.CancelledError):
                 await running
-        assert time.monotonic() - before >= 0.3
+        assert 0.3 <= time.monotonic() - before < 1.1
+        async with asyncio.timeout(5):
+            await given_up.wait()  # nobody writes after the store is closed
         assert (await stage.job(lease)).state is JobState.RUNNING  # until its lease ends
 
     async def test_settles_when_the_store_is_back(
-        self, stage: Stage, monkeypatch: pytest.MonkeyPatch
+        self, stage: Stage, monkeypatch: pytest.MonkeyPatch, waits: Waits
     ) -> None:
-        monkeypatch.setattr(module, "SETTLE_PAUSE_S", (0.01, 0.02))
-        away = [StoreUnavailableError("Away.") for _ in range(4)]
+        pauses = (0.011, 0.012, 0.013)
+        monkeypatch.setattr(module, "SETTLE_PAUSE_S", pauses)
+        away = [StoreUnavailableError("Away.") for _ in range(5)]
         failing(monkeypatch, stage.store.queue, "settle", *away)
         lease = await stage.lease()
         await stage.executor.execute(lease)
         assert (await stage.job(lease)).state is JobState.SUCCEEDED
+        slept = [pause for pause in waits.slept if pause in pauses]
+        assert slept == [0.011, 0.012, 0.013, 0.013, 0.013]
 
 
 def test_no_two_attempts_share_a_prefix() -> None:
@@ -397,4 +463,11 @@ def test_time_limit_is_the_jobs_own_but_not_above_its_lanes(
     assert limits.scratch_bytes == settings.max_scratch_bytes
     assert limits.pixels == settings.max_pixels
     assert limits.output_files == settings.max_output_files
-    assert limits.threads >= 1
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(7, 7), (1, 1), (None, 1)])
+def test_attempt_may_use_as_many_threads_as_there_are_cores(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, cores: int | None, threads: int
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    assert limits_for(settings, make_lease("job_1")).threads == threads

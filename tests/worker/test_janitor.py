@@ -120,6 +120,21 @@ async def test_trash_is_emptied_and_what_is_shown_stays(
     assert await stored(resources) == [f"{make_result(shown).prefix}{i}" for i in range(2)]
 
 
+async def test_what_is_thrown_away_by_name_is_due_at_once(store: Store, books: Books) -> None:
+    await store.upkeep.discard("attempts/job_0/1-")
+    assert books.zset("trash") == {"attempts/job_0/1-": 0}
+    assert await store.upkeep.trash() == ["attempts/job_0/1-"]
+    await store.upkeep.trashed([])
+    await store.upkeep.trashed(["attempts/job_0/1-"])
+    assert await store.upkeep.trash() == []
+
+
+async def test_time_is_the_servers(store: Store, books: Books) -> None:
+    for _ in range(20):
+        before, now, after = books.redis.time(), await store.upkeep.now_ms(), books.redis.time()
+        assert before[0] * 1000 + before[1] // 1000 <= now <= after[0] * 1000 + after[1] // 1000
+
+
 async def test_note_of_what_could_not_be_deleted_is_kept(
     resources: Resources, janitor: Janitor, books: Books, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,3 +160,5 @@ async def test_only_one_of_two_works_and_the_other_takes_over(
     assert not await upkeep.lock("janitor", "two", 5)
     step_clock(books.redis, books.prefix, LONG_MS)
     assert await upkeep.lock("janitor", "two", 5)
+    assert await upkeep.lock("sweep", "one", 3600)
+    assert 3_590_000 < books.look().lives["lock:sweep"] <= 3_600_000

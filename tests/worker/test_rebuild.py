@@ -10,7 +10,16 @@ import pytest
 
 from fileproc.errors import GoneError, NotFoundError, StorageUnavailableError
 from fileproc.jobs import JobDocument, JobState
-from fileproc.store import Lease, Replay, Reservation, Role, Settlement, Store, Verdict
+from fileproc.store import (
+    Lease,
+    Replay,
+    Reservation,
+    Role,
+    Settlement,
+    Store,
+    Verdict,
+    stream_id,
+)
 from fileproc.worker.janitor import Janitor
 from fileproc.worker.rebuild import found_empty, rebuild
 from fileproc.worker.shipper import Shipper, read_spans
@@ -323,6 +332,30 @@ async def test_what_is_shipped_and_old_is_trimmed_and_nothing_else(
     assert (await store.queue_stats())["all"]["events"] == 150
     await store.upkeep.trim_events(-60)
     assert (await store.queue_stats())["all"]["events"] < 150
+    assert await store.journal.lag_s() == 0
+
+
+async def test_lag_is_the_age_of_the_oldest_event_that_is_not_shipped(
+    store: Store, books: Books
+) -> None:
+    assert await store.journal.lag_s() == 0
+    await store.jobs.accept(make_job())
+    await store.jobs.accept(make_job())
+    oldest = await store.journal.unshipped_since()
+    assert oldest is not None
+    (first, _), _ = await store.journal.unshipped()
+    assert stream_id(first) == oldest
+    for _ in range(5):
+        before = books.redis.time()
+        lag_s = await store.journal.lag_s()
+        after = books.redis.time()
+        begun_s = oldest[0] / 1000 + 1e-5
+        assert before[0] + before[1] / 1e6 <= begun_s + lag_s
+        assert lag_s <= after[0] + after[1] / 1e6 - begun_s + 2e-5
+    ahead = f"{oldest[0] + 3_600_000}-0"  # of a server whose clock was set back since
+    await store.journal.shipped(first)
+    await store.pipeline.command("XADD", store.names.events, ahead, "l", "job_x cancel acme 1 ")
+    await store.journal.shipped(f"{oldest[0] + 3_599_999}-0")
     assert await store.journal.lag_s() == 0
 
 

@@ -51,7 +51,7 @@ async def test_only_the_hash_of_the_secret_is_kept(store: Store, books: Books) -
 async def test_expired_and_revoked_keys_open_nothing(store: Store) -> None:
     past = await store.keys.create("acme", Role.USER, expires_at=datetime.now(UTC) - SOON)
     gone = await store.keys.create("acme", Role.USER)
-    assert await store.keys.revoke(gone.info.id)
+    assert await store.keys.revoke(gone.info.id) is True
     for key in (past, gone):
         assert await store.keys.authenticate(key.token) is None
     listed = {info.id: info for info in await store.keys.list()}
@@ -65,7 +65,7 @@ async def test_expired_and_revoked_keys_open_nothing(store: Store) -> None:
 
 @pytest.mark.parametrize("key_id", ["", "nonesuch0000", "a" * 13, "*", "A" * 12])
 async def test_unknown_key_cannot_be_revoked(store: Store, key_id: str) -> None:
-    assert not await store.keys.revoke(key_id)
+    assert await store.keys.revoke(key_id) is False
 
 
 async def test_keys_are_listed_oldest_first(store: Store) -> None:

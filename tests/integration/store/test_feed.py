@@ -15,7 +15,10 @@ from support.jobs import make_job
 from support.waiting import eventually
 
 
-async def test_only_those_who_wait_for_the_job_are_woken(store: Store) -> None:
+async def test_only_those_who_wait_for_the_job_are_woken(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BLOCK_MS", 20)
     mine, other = make_job(), make_job()
     for new in (mine, other):
         await store.jobs.accept(new)
@@ -53,15 +56,16 @@ async def _say(store: Store, job_id: str) -> None:
 
 async def test_wait_ends_after_its_time_and_forgets_what_it_has_told(store: Store) -> None:
     with store.feed.watch("job_x") as watch:
-        assert not await watch.wait(0.01)
+        assert await watch.wait(0.01) is False
         watch.wake()
-        assert await watch.wait(0.01)
+        assert await watch.wait(0.01) is True
         assert not await watch.wait(0.01)
         assert set(store.feed._watches) == {"job_x"}
     assert not store.feed._watches
 
 
-async def test_moves_of_before_wake_nobody(store: Store) -> None:
+async def test_moves_of_before_wake_nobody(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BLOCK_MS", 20)
     new = make_job()
     await store.jobs.accept(new)
     last = await store.feed._read("$")
@@ -87,11 +91,19 @@ async def test_first_event_of_an_empty_stream_is_not_missed(
 async def test_lost_connection_wakes_everybody_and_the_feed_goes_on(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "RECONNECT_S", 0.01)
-    real, broken = store.feed._read, 2
+    monkeypatch.setattr(module, "RECONNECT_S", 0.0123)
+    real, broken, asked = store.feed._read, 2, []
+    sleep, slept = asyncio.sleep, []
+
+    async def noted(delay_s: float) -> None:
+        slept.append(delay_s)
+        await sleep(delay_s)
+
+    monkeypatch.setattr(asyncio, "sleep", noted)
 
     async def read(last: str) -> str:
         nonlocal broken
+        asked.append(last)
         if broken:
             broken -= 1
             raise LostConnectionError("away")
@@ -104,6 +116,8 @@ async def test_lost_connection_wakes_everybody_and_the_feed_goes_on(
         with store.feed.watch(new.id) as watch:
             assert await watch.wait(30)  # told to look for itself
             await eventually(lambda: not broken)
+            assert slept.count(0.0123) >= 1  # a server that comes back is not run over
+            assert asked[:2] == ["$", "$"]  # from now on, until there is something to go on from
 
             async def heard() -> bool:
                 await _say(store, new.id)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
+from pydantic import SecretStr
 
 from fileproc.dev.engines import Valkey
-from fileproc.store import Heartbeat, Settlement, Store, open_store
+from fileproc.dev.processes import free_port
+from fileproc.store import Heartbeat, JobFilter, Settlement, Store, StoreHealth, open_store
+from fileproc.store import health as module
 from fileproc.store.health import _version
 from support.clock import step_clock
 from support.jobs import PROBLEM, make_job, make_result
@@ -63,20 +67,55 @@ async def test_setting_that_loses_jobs_is_named(
 
 
 async def test_server_that_hides_its_settings_counts_as_not_durable(
-    settings: Settings, own: Valkey
+    store: Store, settings: Settings
 ) -> None:
-    there = settings.model_copy(update={"redis_url": type(settings.redis_url)(own.url)})
-    async with open_store(there) as store:
-        await store.pipeline.command("ACL", "SETUSER", "guest", "on", ">p", "~*", "&*", "+@all")
-        await store.pipeline.command("ACL", "SETUSER", "guest", "-config")
-    url = f"redis://guest:p@127.0.0.1:{own.port}/0"
-    async with open_store(
-        there.model_copy(update={"redis_url": type(settings.redis_url)(url)})
-    ) as s:
-        health = await s.health()
+    guest = f"guest-{settings.s3_bucket}"
+    acl = partial(store.pipeline.command, "ACL")
+    await acl("SETUSER", guest, "on", ">p", "~*", "&*", "+@all", "-config")
+    where = settings.redis_url.get_secret_value().rpartition("@")[2].removeprefix("redis://")
+    there = settings.model_copy(update={"redis_url": SecretStr(f"redis://{guest}:p@{where}")})
+    async with open_store(there) as other:
+        health = await other.health()
+    await acl("DELUSER", guest)
     assert (health.reachable, health.durable, health.scripts_ok) == (True, False, True)
-    assert (health.appendfsync, health.maxmemory_policy) == ("unknown", "unknown")
+    assert (health.appendonly, health.appendfsync) == (False, "unknown")
+    assert health.maxmemory_policy == "unknown"
     assert len(health.warnings) == 1
+
+
+async def test_nothing_is_claimed_of_a_server_that_is_away(settings: Settings) -> None:
+    nowhere = SecretStr(f"redis://127.0.0.1:{free_port('127.0.0.1')}/0")
+    async with open_store(settings.model_copy(update={"redis_url": nowhere})) as store:
+        health = await store.health()
+    (said,) = health.warnings
+    assert "cannot be reached" in said
+    assert health == StoreHealth(
+        reachable=False,
+        version="",
+        appendonly=False,
+        appendfsync="unknown",
+        maxmemory_policy="unknown",
+        durable=False,
+        scripts_ok=False,
+        warnings=[said],
+    )
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+async def test_store_speaks_either_protocol(settings: Settings, protocol: int) -> None:
+    url = SecretStr(f"{settings.redis_url.get_secret_value()}?protocol={protocol}")
+    async with open_store(settings.model_copy(update={"redis_url": url})) as store:
+        ids = [await store.jobs.accept(make_job()) for _ in range(3)]
+        assert (await store.health()).durable
+        page = await store.jobs.list("acme", JobFilter(), limit=2)
+        rest = await store.jobs.list("acme", JobFilter(), cursor=page.next_cursor)
+        assert {job.id for job in (*page.jobs, *rest.jobs)} == set(ids)
+        assert len(await store.journal.unshipped()) == 3
+        last = await store.feed._read("0-0")
+        with store.feed.watch(ids[0]) as watch:
+            await store.jobs.cancel("acme", ids[0])
+            await store.feed._read(last)
+            assert await watch.wait(0.01)
 
 
 async def test_numbers_say_where_the_jobs_stand(store: Store) -> None:
@@ -117,17 +156,24 @@ async def test_workers_that_are_alive_are_listed_with_what_they_say(
     assert await store.status.workers() == []
 
 
+async def test_only_so_many_workers_are_listed(
+    store: Store, books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_LISTED", 2)
+    alive = books.look().now_ms + 60_000
+    books.redis.zadd(books.key("workers"), {f"wrk_{n}": alive + n for n in range(3)})
+    assert await store.status.workers() == [
+        {"id": f"wrk_{n}", "lanes": "", "about": "{}"} for n in range(2)
+    ]
+
+
 @pytest.mark.parametrize(
     ("info", "version"),
     [
         ({"redis_version": "7.2.4", "valkey_version": "9.1.2"}, "valkey 9.1.2"),
         ({"redis_version": "7.0.15"}, "redis 7.0.15"),
-        ("# Server\r\nredis_version:6.2.1\r\nos:x\r\n", "redis 6.2.1"),
-        ("redis_version:7.2.4\r\nvalkey_version:8.0.0", "valkey 8.0.0"),
         ({}, "redis unknown"),
     ],
 )
-def test_version_is_read_from_either_form_of_the_reply(
-    info: str | dict[str, str], version: str
-) -> None:
+def test_version_names_what_runs_there(info: dict[str, str], version: str) -> None:
     assert _version(info) == version

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fileproc.errors import BacklogError, WrongStateError
+from fileproc.errors import BacklogError, GoneError, WrongStateError
 from fileproc.jobs import Job
 from fileproc.store import JobFilter, Replay, Reservation, Settlement, Store
 from fileproc.store import jobs as module
 from fileproc.store.idempotency import LIFE_S, RESERVED_S
 from support.clock import step_clock
-from support.jobs import make_job, make_result
+from support.jobs import make_file, make_job, make_result
 
 if TYPE_CHECKING:
     from support.books import Books
@@ -59,6 +60,21 @@ async def test_page_that_is_just_full_is_the_last(store: Store, books: Books) ->
     assert [len(page) for page in await pages(store, JobFilter(), 1)] == [1, 1, 1]
 
 
+async def test_page_has_fifty_jobs_unless_it_is_said_how_many(store: Store) -> None:
+    await asyncio.gather(*(store.jobs.accept(make_job()) for _ in range(51)))
+    page = await store.jobs.list("acme", JobFilter())
+    assert len(page.jobs) == 50
+    assert page.next_cursor is not None
+
+
+@pytest.mark.parametrize("reply", [["a", "1", "b", "2"], [["a", 1.0], ["b", 2.0]]])
+def test_members_and_scores_are_found_in_either_protocols_reply(reply: list[Any]) -> None:
+    assert module._pairs(reply) == [("a", 1), ("b", 2)]
+    assert module._pairs([]) == []
+    with pytest.raises(ValueError, match="shorter"):
+        module._pairs(["a", "1", "b"])
+
+
 async def test_jobs_are_found_by_when_they_were_made(store: Store, books: Books) -> None:
     ids = await made_at(store, books, 10, 20, 30)
     twenty = datetime.fromtimestamp(20, UTC)
@@ -85,17 +101,19 @@ async def test_second_page_keeps_to_the_bounds(store: Store, books: Books) -> No
     ]
 
 
+@pytest.mark.parametrize("most", [3, 4])
 async def test_one_page_looks_at_a_thousand_at_most(
-    store: Store, books: Books, monkeypatch: pytest.MonkeyPatch
+    store: Store, books: Books, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
-    monkeypatch.setattr(module, "MOST_SCANNED", 4)
+    monkeypatch.setattr(module, "MOST_SCANNED", most)
     ids = await made_at(store, books, *range(1, 10))
     rare = await made_at(store, books, 0)
     document = make_job().document.model_copy(update={"labels": {"a": "b"}})
     books.redis.hset(books.key(f"job:{rare[0]}"), "doc", document.model_dump_json())
     shown = await pages(store, JobFilter(labels={"a": "b"}), 1)
     assert [job.id for page in shown for job in page] == rare
-    assert len(shown) > 2  # short pages, with a cursor
+    # Two at a time, as one more than the limit is read: short pages of four, with a cursor.
+    assert [len(page) for page in shown] == [0, 0, 1]
     everything = await pages(store, JobFilter(), 2)
     assert len([job for page in everything for job in page]) == len(ids) + 1
 
@@ -168,6 +186,7 @@ async def test_documents_and_limits_arrive_as_they_were_given(store: Store, book
     job = await store.jobs.get("acme", new.id)
     assert (job.document, job.max_attempts, job.lane) == (document, 7, "heavy")
     record = books.jobs()[new.id]
+    assert "null" not in record["doc"].replace('"n":null', "")  # the usual is left out
     assert record["rt"] == "60000"
     assert int(record["sc"]) == int(record["ca"]) + 60_000  # low: a minute behind
 
@@ -180,6 +199,36 @@ async def test_priority_is_a_head_start_of_a_minute(
     await store.jobs.accept(new := make_job(document=document))
     record = books.jobs()[new.id]
     assert int(record["ca"]) - int(record["sc"]) == head_start
+
+
+async def test_plain_job_has_no_times_to_keep_and_an_ordinary_weight(
+    store: Store, books: Books
+) -> None:
+    info = make_file()
+    await store.jobs.accept(new := make_job(new_files=[info]))
+    assert await store.upkeep.tick() == (0, 0)
+    now = books.look()
+    assert (now.zset("deadlines"), now.zset("delayed")) == ({}, {})
+    flow = now.flows["default", "acme"]
+    assert (flow.get("cap", "0"), flow.get("weight", "1")) == ("0", "1")
+    assert now.jobs[new.id].get("due") is None
+    assert "null" not in now.hashes[f"file:{info.file_id}"]["meta"]
+
+
+async def test_files_are_known_for_as_long_as_they_are_used(store: Store) -> None:
+    info = make_file()
+    assert await store.files.exists(info.file_id) is False
+    await store.jobs.accept(new := make_job(new_files=[info]))
+    assert await store.files.exists(info.file_id) is True
+    await store.jobs.delete("acme", new.id)
+    assert await store.files.exists(info.file_id) is False
+
+
+async def test_deleted_job_cannot_be_deleted_again(store: Store) -> None:
+    await store.jobs.accept(new := make_job())
+    await store.jobs.delete("acme", new.id)
+    with pytest.raises(GoneError):
+        await store.jobs.delete("acme", new.id)
 
 
 async def test_tombstone_stays_for_a_week(store: Store, books: Books) -> None:

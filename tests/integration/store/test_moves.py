@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,11 +17,21 @@ from fileproc.errors import (
 )
 from fileproc.ids import new_id
 from fileproc.jobs import FINAL, MOVES, JobState, Move
-from fileproc.store import Lease, NewJob, Replay, Reservation, Settlement, Store, Verdict
+from fileproc.store import (
+    Lease,
+    NewJob,
+    Replay,
+    Reservation,
+    Settlement,
+    Store,
+    Verdict,
+    open_store,
+)
 from fileproc.store.scripts import moves_table
-from support.jobs import PROBLEM, make_file, make_job, make_result
+from support.jobs import PROBLEM, make_file, make_job, make_result, settlement_of
 
 if TYPE_CHECKING:
+    from fileproc.settings import Settings
     from support.books import Books
 
 
@@ -179,6 +190,55 @@ async def test_failed_job_is_a_dead_letter(store: Store, books: Books) -> None:
     await store.queue.settle(Settlement.fail(lease, PROBLEM))
     assert await state(store, lease) is JobState.FAILED
     assert list(books.zset("dead:acme")) == [lease.job_id]
+
+
+@pytest.mark.parametrize("move", ["fail", "retry"])
+async def test_record_says_why_it_failed_as_the_client_will_see_it(
+    store: Store, books: Books, move: str
+) -> None:
+    lease = await one(store)
+    await store.queue.settle(settlement_of(lease, Move(move), 0))
+    written = json.loads(books.jobs()[lease.job_id]["err"])
+    assert written["class"] == "transient"
+    assert "error_class" not in written
+
+
+async def test_result_is_written_without_what_is_not_known(store: Store, books: Books) -> None:
+    lease = await one(store)
+    await store.queue.settle(Settlement.complete(lease, make_result(lease)))
+    assert "null" not in books.jobs()[lease.job_id]["res"]
+
+
+async def test_only_a_retry_waits(store: Store) -> None:
+    lease = await one(store)
+    for move in (Move.COMPLETE, Move.FAIL, Move.CANCEL, Move.RELEASE):
+        settlement = settlement_of(lease, move)
+        assert (settlement.move, settlement.delay_ms) == (move, 0)
+        assert settlement.prefix == make_result(lease).prefix
+    assert Settlement.retry(lease, PROBLEM, 3600).delay_ms == 3_600_000
+    await store.queue.settle(settlement)
+
+
+async def test_lease_lasts_as_long_as_the_setting_says(settings: Settings, books: Books) -> None:
+    longer = settings.model_copy(update={"lease_s": 3600.0})
+    async with open_store(longer, worker="wrk_mine") as store:
+        lease = await one(store)
+        left = books.zset("leases")[lease.job_id] - books.look().now_ms
+        assert 3_590_000 < left <= 3_600_000
+        assert store.queue.worker == "wrk_mine"
+    async with open_store(settings) as store:
+        assert store.queue.worker.startswith("wrk_")
+
+
+async def test_version_counts_the_moves(store: Store) -> None:
+    lease = await one(store)
+    assert await store.upkeep.version(lease.job_id) == 2
+    assert await store.upkeep.version("job_unknown") is None
+    await store.queue.settle(Settlement.complete(lease, result := make_result(lease)))
+    shown = await store.upkeep.live_prefix(lease.job_id)
+    assert shown == ("succeeded", lease.token, result.prefix)
+    await store.jobs.delete("acme", lease.job_id)
+    assert await store.upkeep.version(lease.job_id) is None
 
 
 @pytest.mark.parametrize("popped", [False, True])

@@ -12,6 +12,7 @@ from redis.exceptions import ConnectionError as LostConnectionError
 from fileproc.errors import StoreUnavailableError
 from fileproc.store import Settlement, Store, Verdict, open_store
 from fileproc.store import connection as module
+from fileproc.store import events as events_module
 from fileproc.store import queue as queue_module
 from fileproc.store.connection import connect, translated, unavailable
 from support.jobs import make_job, make_result
@@ -121,9 +122,22 @@ def test_connection_for_waiting_never_sends_twice() -> None:
     assert patient["socket_connect_timeout"] == module.COMMAND_TIMEOUT_S
 
 
+def test_calls_are_sent_again_soon_and_not_many_times() -> None:
+    arguments = connect("redis://127.0.0.1:1/0").connection_pool.connection_kwargs
+    assert arguments["retry"].get_retries() == 3
+    pauses = [arguments["retry"]._backoff.compute(failures) for failures in range(100)]
+    assert pauses[0] <= 0.05
+    assert max(pauses) <= 0.5
+    never = connect("redis://127.0.0.1:1/0", retries=0).connection_pool.connection_kwargs
+    assert never["retry"]._backoff.compute(9) == 0
+
+
 async def test_waiting_outlasts_the_servers_block(settings: Settings) -> None:
     """A socket less patient than the block would take a quiet queue for a dead server."""
     async with open_store(settings) as store:
+        tailing = store.feed._client.connection_pool.connection_kwargs
+        assert tailing["socket_timeout"] > events_module.BLOCK_MS / 1000
+        assert tailing["retry"].get_retries() == 0
         arguments = store.queue._waiting.connection_pool.connection_kwargs
         assert arguments["socket_timeout"] > queue_module.POP_BLOCK_S
         assert arguments["retry"].get_retries() == 0
@@ -148,6 +162,55 @@ async def test_away_store_is_said_to_whoever_waits_or_settles(
         with pytest.raises(StoreUnavailableError):
             await store.queue.settle(settlement)
     assert await store.queue.settle(settlement) is Verdict.DONE
+
+
+async def test_call_whose_pipeline_is_cancelled_ends_too(store: Store) -> None:
+    call = asyncio.create_task(store.pipeline.command("ECHO", "x"))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    for pipeline in store.pipeline._in_flight:
+        pipeline.cancel()
+    async with asyncio.timeout(5):
+        with pytest.raises(asyncio.CancelledError):
+            await call
+
+
+async def test_close_waits_for_what_was_sent_and_leaves_no_connection(settings: Settings) -> None:
+    async with open_store(settings) as store:
+        clients = (store.pipeline._client, store.queue._waiting, store.feed._client)
+        await asyncio.gather(*(client.ping() for client in clients))
+        call = asyncio.create_task(store.pipeline.command("ECHO", "late"))
+        await asyncio.sleep(0)
+    assert await call == "late"
+    for client in clients:
+        connections = client.connection_pool._available_connections
+        assert connections
+        assert not any(connection.is_connected for connection in connections)
+
+
+async def test_no_more_than_two_settlements_are_under_way(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue_module, "MOST_SETTLED", 1)
+    for _ in range(6):
+        await store.jobs.accept(make_job())
+    leases = await store.queue.claim("default", 0, 6, store.queue.next_call())
+    under_way, most = 0, 0
+    real = store.pipeline.command
+
+    async def counted(_: object, *command: Any) -> Any:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        reply = await real(*command)
+        under_way -= 1
+        return reply
+
+    monkeypatch.setattr(type(store.pipeline), "command", counted)
+    ends = [Settlement.complete(lease, make_result(lease)) for lease in leases]
+    settled = await asyncio.gather(*(store.queue.settle(end) for end in ends))
+    assert settled == [Verdict.DONE] * 6
+    assert most == queue_module.SETTLES_IN_FLIGHT
 
 
 async def test_attempts_that_end_together_are_settled_together(

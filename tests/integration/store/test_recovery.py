@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pydantic import SecretStr
 
+from fileproc.dev.processes import free_port
 from fileproc.jobs import JobState
 from fileproc.store import Heartbeat, Lease, Pulse, Settlement, Store, Verdict, open_store
 from support.clock import step_clock
@@ -55,7 +60,9 @@ async def test_job_of_a_silent_worker_is_taken_over(settings: Settings, books: B
         assert f"attempts/{new.id}/1-" in trash
 
 
-async def test_job_that_loses_its_worker_three_times_fails(settings: Settings) -> None:
+async def test_job_that_loses_its_worker_three_times_fails(
+    settings: Settings, books: Books
+) -> None:
     async with open_store(with_lease(settings, 0.01)) as store:
         new = make_job(max_attempts=5)
         await store.jobs.accept(new)
@@ -67,6 +74,8 @@ async def test_job_that_loses_its_worker_three_times_fails(settings: Settings) -
         assert job.state is JobState.FAILED
         assert job.error is not None
         assert (job.error.code, job.error.attempt) == ("worker_lost", 3)
+        assert (job.error.status, job.error.retryable) == (500, True)
+        assert '"class":"worker_lost"' in books.jobs()[new.id]["err"]
 
 
 async def test_lease_that_was_extended_is_not_taken(settings: Settings) -> None:
@@ -96,6 +105,75 @@ async def test_heartbeat_learns_of_cancel_and_of_a_lost_lease(
     )
     await asyncio.to_thread(heart.beat)
     assert learned == {leases[0].job_id: Pulse.CANCEL, leases[1].job_id: Pulse.LOST}
+
+
+async def test_heartbeat_tells_the_script_to_a_server_that_forgot_it(
+    store: Store, settings: Settings
+) -> None:
+    await store.jobs.accept(make_job())
+    (lease,) = await take(store)
+    await store.jobs.cancel("acme", lease.job_id)
+    await store.pipeline.command("SCRIPT", "FLUSH")
+    learned: list[tuple[str, str, Pulse]] = []
+    heart = beat(
+        settings,
+        store.queue.worker,
+        leases=lambda: {lease.job_id: lease.token},
+        learned=lambda *told: learned.append(told),
+    )
+    await asyncio.to_thread(heart.beat)
+    assert learned == [(lease.job_id, lease.token, Pulse.CANCEL)]
+
+
+async def test_beat_keeps_worker_and_leases_for_as_long_as_it_says(
+    store: Store, settings: Settings, books: Books
+) -> None:
+    await store.jobs.accept(make_job())
+    (lease,) = await take(store)
+    leases = {lease.job_id: lease.token}
+    heart = beat(
+        with_lease(settings, 3600), store.queue.worker, leases=lambda: leases, lease_s=3600
+    )
+    await asyncio.to_thread(heart.beat)
+    now = books.look()
+    for ends in (now.zset("workers")[store.queue.worker], now.zset("leases")[lease.job_id]):
+        assert 3_590_000 < ends - now.now_ms <= 3_600_000
+
+
+async def test_heart_beats_in_a_thread_of_its_own_until_it_is_stopped(
+    settings: Settings, books: Books
+) -> None:
+    asked = itertools.count()
+    heart = beat(settings, "wrk_a", beat_s=0.001, about=lambda: f"[{next(asked)}]")
+    assert (heart.name, heart.daemon) == ("heartbeat", True)  # it keeps no process from ending
+    heart.start()
+    await eventually(lambda: books.look().hashes.get("worker:wrk_a", {}).get("about", "") > "[2]")
+    heart.stop()
+    await asyncio.to_thread(heart.join, 10)
+    assert not heart.is_alive()
+    connections = heart._client.connection_pool._available_connections
+    assert connections
+    assert not any(connection.is_connected for connection in connections)
+
+
+async def test_worker_is_known_before_its_first_pop(settings: Settings, books: Books) -> None:
+    heart = beat(settings, "wrk_a")
+    answers = [True, False]
+    await asyncio.to_thread(heart.register, answers.pop)
+    assert answers == [True]  # it was not asked again: it is done
+    assert "wrk_a" in books.zset("workers")
+
+
+async def test_worker_waits_for_redis_until_it_gives_up(settings: Settings) -> None:
+    nowhere = SecretStr(f"redis://127.0.0.1:{free_port('127.0.0.1')}/0")
+    heart = beat(settings.model_copy(update={"redis_url": nowhere}), "wrk_a", beat_s=0.05)
+    answers = [False, False, True]
+    begun = time.monotonic()
+    await asyncio.to_thread(heart.register, lambda: answers.pop(0))
+    assert answers == []
+    assert time.monotonic() - begun >= 0.1
+    arguments = heart._client.connection_pool.connection_kwargs
+    assert arguments["retry"].get_retries() == 0  # a beat that is late is of no use
 
 
 async def test_popped_and_never_claimed_is_adopted(settings: Settings, books: Books) -> None:
@@ -296,6 +374,7 @@ async def test_many_calls_of_one_tick_share_pipelines(
 
     monkeypatch.setattr(store.pipeline, "_round_trip", counted)
     await store.pipeline.load_scripts()
+    await store.jobs.accept(make_job())  # which looks at the memory, too
     sent.clear()
     await asyncio.gather(*(store.jobs.accept(make_job()) for _ in range(100)))
     assert sum(sent) == 100
@@ -324,7 +403,9 @@ async def test_broken_record_stops_nobody_else(store: Store, books: Books, broke
     if broken == "document":
         job = books.redis.hgetall(key)
         assert job["st"] == "failed"
-        assert "corrupt_record" in job["err"]
+        told = json.loads(job["err"])
+        assert (told["code"], told["class"]) == ("corrupt_record", "permanent")
+        assert (told["status"], told["retryable"], told["attempt"]) == (500, False, 1)
     else:  # what is left of it is out of the way; the accounts of its owner are not to be trusted
         books.redis.delete(key)
         for name in ("jobs:acme", "jobs:acme:queued", "jobs:acme:running"):

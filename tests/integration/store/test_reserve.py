@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -55,6 +56,26 @@ async def test_jobs_are_taken_again_when_there_is_room(small: Store) -> None:
         await small.jobs.accept(make_job())
     await fill(small, 0.5)
     assert await small.jobs.accept(make_job())
+
+
+async def test_memory_is_looked_at_once_a_second(
+    small: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = small.pipeline._round_trip
+    sent: list[str] = []
+
+    async def seen(commands: list[tuple[Any, ...]]) -> list[Any]:
+        sent.extend(command[0] for command in commands)
+        return await real(commands)
+
+    monkeypatch.setattr(small.pipeline, "_round_trip", seen)
+    monkeypatch.setattr("fileproc.store.reserve.LOOK_S", 3600)
+    for _ in range(3):
+        await small.jobs.accept(make_job())
+    assert sent.count("INFO") == 1
+    small.jobs._reserve._next = 0.0
+    await small.jobs.accept(make_job())
+    assert sent.count("INFO") == 2
 
 
 async def test_without_a_limit_there_is_nothing_to_keep(small: Store) -> None:

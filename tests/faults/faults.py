@@ -34,7 +34,8 @@ ERRORS = {
 }
 WIPE_AFTER_S = 2.0
 REBUILT_S = 60.0
-LOST = ("brpoplpush", "claim", "settle", "accept", "PUT attempts", "PUT files")
+POP = "brpoplpush"
+LOST = (POP, "claim", "settle", "accept", "PUT attempts", "PUT files")
 
 
 @dataclass
@@ -92,7 +93,7 @@ async def random_kills(stage: Stage, number: int) -> None:
     """kill -9 of a worker, an api or Valkey, at random moments."""
     stage.cluster.measuring = "storm"
     while stage.counts["random kills"] < number:
-        await asyncio.sleep(stage.rng.uniform(0.3, 1.0))
+        await asyncio.sleep(stage.rng.uniform(0.2, 0.7))
         dice = stage.rng.random()
         role = stage.some("worker" if dice < 0.75 else "api")
         if dice > 0.93:
@@ -196,12 +197,13 @@ async def more_janitors(stage: Stage, number: int = 2) -> AsyncIterator[None]:
 # --- the network ----------------------------------------------------------------------------------
 
 
-async def lost_replies(stage: Stage, number: int) -> None:
+async def lost_replies(stage: Stage, pops: int, others: int) -> None:
     """The server acts and its reply never arrives, for each call that changes something."""
     for name in LOST:
+        number = pops if name == POP else others
         proxy = stage.cluster.s3_proxy if " " in name else stage.cluster.redis_proxy
         with proxy.rule(name, action=Action.DROP, left=number) as rule:
-            watch = _stuck(stage) if name == "brpoplpush" else contextlib.nullcontext()
+            watch = _stuck(stage) if name == POP else contextlib.nullcontext()
             async with watch:
                 await _used_up(rule, max(20.0, number * 0.2))
         stage.counts["cuts"] += rule.hits
@@ -213,7 +215,7 @@ async def lost_replies(stage: Stage, number: int) -> None:
 
 async def _silent_pops(stage: Stage) -> None:
     """The connection of a pop goes dead instead of being cut: only its time limit tells."""
-    rule = stage.cluster.redis_proxy.rule("brpoplpush", action=Action.SWALLOW, left=4)
+    rule = stage.cluster.redis_proxy.rule(POP, action=Action.SWALLOW, left=4)
     with rule as swallowed:
         async with _stuck(stage):
             await _used_up(swallowed, 10)

@@ -12,7 +12,8 @@ class Plan:
     Attributes:
         outstanding: jobs that clients have under way at once.
         crash_rounds: how often each crash point is met.
-        lost: lost replies for each call.
+        lost: lost replies to pops.
+        lost_others: and to each other call that changes something.
         each_s: length of each fault of the storage and of each error of the store.
         cuts: power cuts under the load of jobs.
         store_cuts, store_acks: power cuts of a store alone, and jobs it accepts before each.
@@ -30,6 +31,7 @@ class Plan:
     kills: int
     pauses: int
     lost: int
+    lost_others: int
     rolling_rounds: int
     each_s: float
     cuts: int
@@ -51,6 +53,7 @@ SMOKE = Plan(
     kills=15,
     pauses=6,
     lost=10,
+    lost_others=10,
     rolling_rounds=1,
     each_s=1.5,
     cuts=2,
@@ -70,12 +73,13 @@ FULL = Plan(
     kills=500,
     pauses=200,
     lost=500,
+    lost_others=200,
     rolling_rounds=17,
     each_s=5,
     cuts=10,
     store_cuts=50,
     store_acks=1100,
-    calm_kills=60,
+    calm_kills=30,
     hogs_s=600,
     failovers=10,
     wiped=1_000,
@@ -90,6 +94,7 @@ SOAK = Plan(
     kills=30,
     pauses=10,
     lost=20,
+    lost_others=20,
     rolling_rounds=1,
     each_s=3,
     cuts=3,

@@ -140,7 +140,7 @@ class _Play:
         # From here on no worker dies: what the lost ones left is collected a minute later.
         await self._part("long backlog", lambda: stores.long_backlog(stage, plan.backlog))
         await self._part("store power", self._store_power)
-        await self._part("lost replies", lambda: faults.lost_replies(stage, plan.lost))
+        await self._part("lost replies", self._lost_replies)
         await self._part("power cuts", lambda: faults.power_cuts(stage, plan.cuts))
         await self._part("store errors", lambda: faults.store_errors(stage, plan.each_s))
         await self._part("latency", lambda: stores.far_away(stage, plan.each_s))
@@ -162,6 +162,9 @@ class _Play:
 
     async def _restarts(self) -> None:
         await faults.rolling_restarts(self._stage, self._plan.rolling_rounds, GRACE_S)
+
+    async def _lost_replies(self) -> None:
+        await faults.lost_replies(self._stage, self._plan.lost, self._plan.lost_others)
 
     async def _store_power(self) -> None:
         self._stage.load.pause()  # it is about the store alone, and there are few cores

@@ -44,7 +44,7 @@ def test_config_shows_settings_from_everywhere_and_no_secret(tmp_path: Path) -> 
         cwd=tmp_path,
         settings={
             "FILEPROC_REDIS_URL": "rediss://user:hidden-word@redis.internal:6380/2",
-            "FILEPROC_BEAT_S": "3",
+            "FILEPROC_BEAT_S": "2.5",
             "AWS_ACCESS_KEY_ID": "hidden-id",
             "AWS_SECRET_ACCESS_KEY_FILE": str(tmp_path / "secret"),
         },
@@ -54,7 +54,7 @@ def test_config_shows_settings_from_everywhere_and_no_secret(tmp_path: Path) -> 
     shown = json.loads(done.stdout)
     assert shown["FILEPROC_REDIS_URL"] == "rediss://user:********@redis.internal:6380/2"
     assert shown["AWS_SECRET_ACCESS_KEY"] == "********"
-    assert (shown["FILEPROC_PORT"], shown["FILEPROC_BEAT_S"]) == ("8123", "3.0")
+    assert (shown["FILEPROC_PORT"], shown["FILEPROC_BEAT_S"]) == ("8123", "2.5")
 
 
 def test_config_is_a_table_with_a_meaning_for_each_setting(tmp_path: Path) -> None:

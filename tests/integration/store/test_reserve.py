@@ -42,7 +42,7 @@ async def fill(store: Store, share: float) -> None:
 async def test_new_jobs_are_refused_while_running_ones_finish(small: Store) -> None:
     await small.jobs.accept(make_job())
     (lease,) = await small.queue.claim("default", 0, 1, small.queue.next_call())
-    await fill(small, 0.9)
+    await fill(small, 0.8)
     with pytest.raises(BacklogError, match="kept for jobs") as refused:
         await small.jobs.accept(make_job())
     assert refused.value.retry_after_s
@@ -51,7 +51,7 @@ async def test_new_jobs_are_refused_while_running_ones_finish(small: Store) -> N
 
 
 async def test_jobs_are_taken_again_when_there_is_room(small: Store) -> None:
-    await fill(small, 0.9)
+    await fill(small, 0.8)
     with pytest.raises(BacklogError):
         await small.jobs.accept(make_job())
     await fill(small, 0.5)
@@ -86,8 +86,10 @@ async def test_without_a_limit_there_is_nothing_to_keep(small: Store) -> None:
 async def test_server_that_tells_nothing_of_its_memory_takes_jobs(
     small: Store, own: Valkey, settings: Settings
 ) -> None:
-    await fill(small, 0.9)
+    await fill(small, 0.8)
     await small.pipeline.command("ACL", "SETUSER", "mute", "on", ">p", "~*", "&*", "+@all", "-info")
     url = SecretStr(f"redis://mute:p@127.0.0.1:{own.port}/0")
-    async with open_store(settings.model_copy(update={"redis_url": url})) as store:
+    async with open_store(
+        settings.model_copy(update={"redis_url": url, "redis_reserve": 0.25})
+    ) as store:
         assert await store.jobs.accept(make_job())

@@ -387,6 +387,9 @@ def rebuild(dry_run: bool, as_json: bool) -> None:
     click.echo(f"{done.keys} keys are in the journal")
     moment = f"up to {_time(done.up_to)}" if done.up_to else "and it is empty"
     click.echo(f"The journal has {done.objects} objects, {moment}.")
+    if done.broken:
+        click.echo(f"{done.broken} of them cannot be read; the log names them.", err=True)
+        sys.exit(1)
 
 
 # --- settings and health -----------------------------------------------------------------------

@@ -337,6 +337,11 @@ def _checked(settings: Settings) -> Settings:
             "FILEPROC_LEASE_S: must be at least three beats "
             f"(FILEPROC_BEAT_S is {settings.beat_s:g})"
         )
+    if settings.journal_keep_s < settings.retention_s:
+        complaints.append(
+            "FILEPROC_JOURNAL_KEEP_S: must be at least FILEPROC_RETENTION_S, "
+            f"{settings.retention_s}: else a rebuild lacks jobs that can still be downloaded"
+        )
     if (settings.s3_access_key_id is None) != (settings.s3_secret_access_key is None):
         complaints.append("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: set both, or neither")
     try:

@@ -37,9 +37,11 @@ class ObjectStore(Protocol):
     """
 
     async def put_stream(
-        self, key: str, chunks: AsyncIterable[bytes], *, content_type: str
+        self, key: str, chunks: AsyncIterable[bytes], *, content_type: str, shared: bool = False
     ) -> Stored:
         """Store what `chunks` yields, in flat memory: 8 MiB filling and at most 24 in flight.
+
+        `shared`: others may store the same under this key, so an error leaves what is there.
 
         What `chunks` raises comes out unchanged. After any error, and after a cancel, neither the
         object nor a part of it is left (unless the storage is gone: then `abort_uploads` and the

@@ -108,7 +108,7 @@ class S3ObjectStore:
     # --- in ------------------------------------------------------------------------------------
 
     async def put_stream(
-        self, key: str, chunks: AsyncIterable[bytes], *, content_type: str
+        self, key: str, chunks: AsyncIterable[bytes], *, content_type: str, shared: bool = False
     ) -> Stored:
         target = self._target(key)
         headers = {"ContentType": content_type, **self._encryption}
@@ -126,7 +126,8 @@ class S3ObjectStore:
                     await upload.send(later)
                 await upload.complete()
         except BaseException as exc:
-            await see_through(self._undo(upload, key, asked=not unreachable(exc)))
+            undo = self._undo(upload, key, asked=not unreachable(exc), shared=shared)
+            await see_through(undo)
             raise
         return parts.stored
 
@@ -135,7 +136,7 @@ class S3ObjectStore:
             with border("put_object"):
                 await self._client.put_object(**request)
 
-    async def _undo(self, upload: Multipart, key: str, *, asked: bool) -> None:
+    async def _undo(self, upload: Multipart, key: str, *, asked: bool, shared: bool) -> None:
         """Leave nothing behind. Never raises; what fails, the sweep of orphans finds.
 
         If the storage cannot be `asked`, only our own end is put in order.
@@ -143,8 +144,9 @@ class S3ObjectStore:
         await upload.halt()
         if not asked:
             return
-        # Both: a complete or a put whose answer got lost may have been done.
-        for step in (upload.abort, partial(self.delete, [key])):
+        # Both: a complete or a put whose answer got lost may have been done. Under a shared key it
+        # may be another's, who has counted on it since.
+        for step in (upload.abort, *(() if shared else (partial(self.delete, [key]),))):
             try:
                 async with asyncio.timeout(_UNDO_S):
                     await step()

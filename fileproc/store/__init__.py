@@ -15,7 +15,7 @@ from fileproc.store.files import Files
 from fileproc.store.health import Health, StoreHealth
 from fileproc.store.heartbeat import Heartbeat, Pulse
 from fileproc.store.idempotency import Idempotency, Replay, Reservation
-from fileproc.store.jobs import JobFilter, JobPage, Jobs, NewJob
+from fileproc.store.jobs import TOMBSTONE_S, JobFilter, JobPage, Jobs, NewJob
 from fileproc.store.journal import AT_ONCE as JOURNAL_BATCH
 from fileproc.store.journal import (
     Journal,
@@ -35,6 +35,7 @@ from fileproc.store.upkeep import Upkeep
 
 __all__ = [
     "JOURNAL_BATCH",
+    "TOMBSTONE_S",
     "ApiKeys",
     "Event",
     "EventFeed",
@@ -113,6 +114,7 @@ async def open_store(settings: Settings, *, worker: str | None = None) -> AsyncI
     # The socket's patience must exceed the block time, else a quiet queue looks like a dead server.
     popping = connect(url, timeout_s=POP_BLOCK_S + 3, retries=0)
     tailing = connect(url, timeout_s=10, retries=0)
+    journal = Journal(pipeline, names)
     try:
         yield Store(
             jobs=Jobs(
@@ -132,9 +134,9 @@ async def open_store(settings: Settings, *, worker: str | None = None) -> AsyncI
                 worker=worker or new_id("wrk"),
                 lease_s=settings.lease_s,
             ),
-            upkeep=Upkeep(pipeline, names),
+            upkeep=Upkeep(pipeline, names, journal),
             feed=EventFeed(tailing, names),
-            journal=Journal(pipeline, names),
+            journal=journal,
             status=Health(pipeline, names),
             pipeline=pipeline,
             names=names,

@@ -105,6 +105,7 @@ class Remembered:
     problem: str = ""
     prefix: str = ""
     idempotency: str = ""
+    cancel_requested: int | None = None  # then it is not to run again
     files: dict[str, str] = field(
         default_factory=dict
     )  # id -> record; '' if another job brought it
@@ -125,7 +126,8 @@ class Memory:
         self.jobs: dict[str, Remembered] = {}
         self.keys: dict[str, dict[str, str]] = {}
         self.files: dict[str, str] = {}  # id -> record, also of those whose job is gone
-        self.deleted: dict[str, str] = {}  # job id -> owner, since the last snapshot
+        self.deleted: dict[str, tuple[str, int]] = {}  # job id -> owner, when (ms)
+        self.broken = 0  # objects that could not be read
         self.last: StreamId = (0, 0)
         self._waiting: list[tuple[StreamId, int, int, Event]] = []  # for objects that overlap
         self._taken = 0
@@ -167,12 +169,15 @@ class Memory:
                 self.jobs[event.job_id] = self._submitted(event, entry[0])
         elif event.move == "delete":
             self.jobs.pop(event.job_id, None)
-            self.deleted[event.job_id] = event.owner
+            self.deleted[event.job_id] = event.owner, entry[0]
         elif (job := self.jobs.get(event.job_id)) and event.version > job.version:
             _advance(job, event, entry[0])
 
     def _submitted(self, event: Event, now: int) -> Remembered:
         told = json.loads(event.data)
+        # Of files that another job brought, which is forgotten by now, the document tells as well.
+        for info in told["doc"].get("inputs", ()):
+            self.files.setdefault(info["file_id"], _compact(info))
         self.files.update({file_id: _compact(told["files"][file_id]) for file_id in told["files"]})
         return Remembered(
             id=event.job_id,
@@ -186,14 +191,22 @@ class Memory:
             score=told["sc"],
             created=now,
             idempotency=told["idem"],
-            files={file_id: self.files[file_id] for file_id in told["fi"].split()},
+            files={file_id: self.files.get(file_id, "") for file_id in told["fi"].split()},
         )
 
     def _fold_key(self, event: Event, now: int) -> None:
         if event.move == "key_created":
-            self.keys[event.job_id] = {"created": str(now), **json.loads(event.data)}
+            # Told again by another history, it stays revoked.
+            known = self.keys.get(event.job_id, {})
+            self.keys[event.job_id] = {"created": str(now), **json.loads(event.data), **known}
         elif event.job_id in self.keys:
             self.keys[event.job_id].setdefault("revoked", str(now))
+
+    def honour_cancels(self) -> None:
+        """What was to be canceled while it ran has lost its worker: it is canceled."""
+        for job in self.jobs.values():
+            if job.cancel_requested and not job.over:
+                job.state, job.finished = JobState.CANCELED, job.cancel_requested
 
     def forget_ended_before(self, moment: int) -> int:
         """Drop jobs that ended before this (ms); returns how many."""
@@ -202,12 +215,18 @@ class Memory:
             del self.jobs[job_id]
         return len(old)
 
+    def forget_deleted_before(self, moment: int) -> None:
+        """Drop deletions older than this (ms): no replica and no tombstone knows them any more."""
+        self.deleted = {job: told for job, told in self.deleted.items() if told[1] >= moment}
+
     def snapshot(self) -> Iterator[tuple[str, str]]:
-        """Entries for `pack`: one line a job, and every key."""
+        """Entries for `pack`: one line a job, every key, and what was deleted lately."""
         entry = f"{self.last[0]}-{self.last[1]}"
         for key_id, fields in self.keys.items():
             created = f"{fields.get('created', '0')}-0"
             yield created, f"{key_id} key_created {fields.get('own', '-')} 0 {json.dumps(fields)}"
+        for job_id, (owner, when) in self.deleted.items():
+            yield f"{when}-0", f"{job_id} delete {owner} 0 "
         for job in self.jobs.values():
             data = json.dumps(asdict(job), ensure_ascii=False)
             yield entry, f"{job.id} snapshot {job.owner} {job.version} {data}"
@@ -220,7 +239,8 @@ def _compact(value: Any) -> str:
 def _advance(job: Remembered, event: Event, now: int) -> None:
     job.version = event.version
     if event.move not in MOVES:
-        return  # a wish to cancel: what comes of it is an event of its own
+        job.cancel_requested = now  # what comes of it is an event of its own, if the worker lives
+        return
     (job.state, *others) = sorted(MOVES[Move(event.move)].targets)
     assert not others  # noqa: S101 - only submit has several, and it is not folded here
     match event.move:
@@ -240,6 +260,8 @@ def _advance(job: Remembered, event: Event, now: int) -> None:
             job.problem = event.data
     if job.over:
         job.finished = now
+    else:  # as another history had it, before a replica took over
+        job.finished, job.result, job.prefix = None, "", ""
 
 
 class Journal:
@@ -295,9 +317,24 @@ class Journal:
             arguments += [file_id, record]
         return bool(await self._pipeline.script("restore", *arguments))
 
+    async def go_on_after(self, last: StreamId) -> None:
+        """After a loss: what happens from now on is newer than what the journal has.
+
+        Redis names entries by its clock. Where the clock of a lost server was ahead, new entries
+        would be taken for older ones, which a snapshot stands for already.
+        """
+        newest = flat(
+            await self._pipeline.command("XREVRANGE", self._keys.events, "+", "-", "COUNT", 1)
+        )
+        seconds, _ = await self._pipeline.command("TIME")
+        if last[0] <= int(seconds) * 1000 or (newest and stream_id(newest[0][0]) >= last):
+            return
+        entry = f"{last[0]}-{last[1] + 1}"
+        await self._pipeline.command("XADD", self._keys.events, entry, "l", "- rebuilt - 0 ")
+
     async def restore_key(self, key_id: str, fields: dict[str, str]) -> None:
-        """Write an api key back, unless it is there."""
+        """Write an api key back, or what is missing of it: it may have been revoked since."""
         created = int(fields["created"])
-        if await self._pipeline.command("ZADD", self._keys.api_keys, "NX", created, key_id):
-            flattened = [part for pair in fields.items() for part in pair]
-            await self._pipeline.command("HSET", self._keys.api_key(key_id), *flattened)
+        for name, value in fields.items():
+            await self._pipeline.command("HSETNX", self._keys.api_key(key_id), name, value)
+        await self._pipeline.command("ZADD", self._keys.api_keys, "NX", created, key_id)

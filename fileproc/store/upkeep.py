@@ -9,10 +9,12 @@ from fileproc.errors import ErrorClass
 from fileproc.jobs import ATTEMPTS, LANES, Problem
 from fileproc.store.connection import Pipeline
 from fileproc.store.jobs import TOMBSTONE_S
+from fileproc.store.journal import Journal
 from fileproc.store.keys import Keys
 
 AT_ONCE = 200
 FORGET_WORKER_MS = 3_600_000
+SAME_CALL_MS = 1_000  # by so much a script's note in the trash may be older than its event, at most
 
 _LOST = Problem(
     type="/docs#error-worker_lost",
@@ -27,8 +29,9 @@ _LOST = Problem(
 
 
 class Upkeep:
-    def __init__(self, pipeline: Pipeline, keys: Keys) -> None:
+    def __init__(self, pipeline: Pipeline, keys: Keys, journal: Journal) -> None:
         self._pipeline = pipeline
+        self._journal = journal
         self._keys = keys
 
     async def lock(self, name: str, holder: str, life_s: float) -> bool:
@@ -76,8 +79,14 @@ class Upkeep:
         return int(version) if version else None
 
     async def trash(self) -> list[str]:
-        """Object keys, and prefixes (ending in / or -), that are due for deletion."""
+        """Object keys, and prefixes (ending in / or -), that are due for deletion.
+
+        Only what the journal knows to be deleted: a store that is built again from it would point
+        to objects that are gone.
+        """
         due = await self.now_ms()
+        if oldest := await self._journal.unshipped_since():
+            due = min(due, oldest[0] - SAME_CALL_MS)
         found: list[str] = await self._pipeline.command(
             *("ZRANGE", self._keys.trash, "-inf", due, "BYSCORE", "LIMIT", 0, AT_ONCE)
         )

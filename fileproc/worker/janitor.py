@@ -130,6 +130,10 @@ class Janitor:
     async def _sweep_batch(self, batch: list[ObjectInfo]) -> int:
         wanted = await asyncio.gather(*(self._wanted(entry.key) for entry in batch))
         orphans = [entry.key for entry, keep in zip(batch, wanted, strict=True) if not keep]
+        if orphans and await self._store.journal.empty():
+            # It was lost while we listed: everything looks like an orphan since.
+            log.error("the sweep has stopped: redis has lost its data")
+            return 0
         if orphans:
             crash_point("sweep-found")
             await self._objects.delete(orphans)

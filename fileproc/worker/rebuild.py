@@ -29,7 +29,8 @@ class Rebuilt:
         deleted: jobs that were there, but had been deleted.
         lapsed: jobs whose retention is over.
         keys: api keys.
-        objects: journal objects that were read.
+        objects: journal objects that there are.
+        broken: of these, such as could not be read; the log names them.
         up_to: the moment of the last event in the journal; what came later is not restored.
     """
 
@@ -40,6 +41,7 @@ class Rebuilt:
     lapsed: int
     keys: int
     objects: int
+    broken: int
     up_to: datetime | None
 
 
@@ -47,10 +49,13 @@ async def rebuild(resources: Resources, *, dry_run: bool = False) -> Rebuilt:
     """Read the journal and write back what the store does not have.
 
     Raises:
+        SchemaError: the store is of a version that we do not know.
         StoreUnavailableError, StorageUnavailableError: run it again, what is there is left alone.
     """
+    await resources.store.check_schema()
     memory = Memory()
     objects = await read_all(resources.objects, memory)
+    memory.honour_cancels()
     now = await resources.store.upkeep.now_ms()
     counts = {"queued": 0, "finished": 0, "present": 0, "lapsed": 0}
     # Oldest first: a file is brought by the first job that uses it. Calls that are made together
@@ -64,14 +69,17 @@ async def rebuild(resources: Resources, *, dry_run: bool = False) -> Rebuilt:
         for job, present in zip(batch, there, strict=True):
             counts["present" if present else "finished" if job.over else "queued"] += 1
     counts["deleted"] = 0
-    for job_id, owner in memory.deleted.items():
+    for job_id, (owner, _) in memory.deleted.items():
         counts["deleted"] += await _delete_again(resources, owner, job_id, dry_run=dry_run)
     if not dry_run:
         for key_id, fields in memory.keys.items():
             await resources.store.journal.restore_key(key_id, fields)
+        await resources.store.journal.go_on_after(memory.last)
         await resources.store.ensure_schema()
     up_to = datetime.fromtimestamp(memory.last[0] / 1000, UTC) if objects else None
-    return Rebuilt(keys=len(memory.keys), objects=objects, up_to=up_to, **counts)
+    return Rebuilt(
+        keys=len(memory.keys), objects=objects, broken=memory.broken, up_to=up_to, **counts
+    )
 
 
 async def _is_there(resources: Resources, job: Remembered, *, dry_run: bool) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import zlib
 from collections.abc import AsyncIterator, Sequence
 
 from fileproc.crashpoints import crash_point
@@ -15,6 +16,7 @@ from fileproc.objects import ObjectStore, journal_key, journal_root
 from fileproc.resources import Resources
 from fileproc.store import (
     JOURNAL_BATCH,
+    TOMBSTONE_S,
     Event,
     Journal,
     Memory,
@@ -42,6 +44,9 @@ class Shipper:
         self._settings = resources.settings
         self._keep_s = resources.settings.journal_keep_s
         self._holder = holder
+        self._put_off()
+
+    def _put_off(self) -> None:
         self._next_compaction = time.monotonic() + self._settings.journal_compact_s
 
     async def run(self) -> None:
@@ -54,15 +59,27 @@ class Shipper:
                     while await self.ship() == JOURNAL_BATCH:
                         await self._upkeep.lock("shipper", self._holder, LOCK_S)
                     if time.monotonic() >= self._next_compaction:
-                        every_s = self._settings.journal_compact_s
-                        self._next_compaction = time.monotonic() + every_s
-                        await self.compact(least=self._settings.journal_compact_objects)
+                        await self._compact_in_time()
+                else:  # the holder compacts; who follows it does not begin with that
+                    self._put_off()
                 JOURNAL_LAG.set(await self._journal.lag_s())
             except FileprocError as exc:
                 log.warning("shipper: a round was cut short", reason=exc.detail)
             except Exception:
                 log.exception("shipper: a round failed")
             await asyncio.sleep(ROUND_S)
+
+    async def _compact_in_time(self) -> None:
+        """Compact, and keep the lock meanwhile however long it takes."""
+        self._put_off()
+        work = asyncio.create_task(self.compact(least=self._settings.journal_compact_objects))
+        try:
+            while not (await asyncio.wait({work}, timeout=LOCK_S / 3))[0]:
+                await self._upkeep.lock("shipper", self._holder, LOCK_S)
+        finally:
+            work.cancel()
+            await asyncio.wait({work})
+        work.result()
 
     async def ship(self) -> int:
         """Store one batch; returns how many entries. The mark moves after the object is there."""
@@ -88,12 +105,16 @@ class Shipper:
         settled = now - SETTLED_S * 1000
         spans = await read_spans(self._objects)
         kept = needed(spans)
-        old = [span for span in kept[:-1] if span.folded or span.last[0] < settled]
-        if len(old) < least:
+        # By their ends: where histories overlap, the newest may begin before others. Whatever ends
+        # below the snapshot's end must be in it, since it counts as read from then on.
+        newest = max((span.last for span in kept), default=(0, 0))
+        old = [s for s in kept if s.folded or (s.last[0] < settled and s.last < newest)]
+        if len(old) < least or any(span.last == newest for span in old):
             return 0
         memory = Memory()
-        await _fold(self._objects, old, memory)
+        await _fold(self._objects, old, memory, strict=True)
         memory.forget_ended_before(int(now - self._keep_s * 1000))
+        memory.forget_deleted_before(now - TOMBSTONE_S * 1000)
         snapshot = Span(old[0].first, memory.last, folded=True)
         await self._put(snapshot, await asyncio.to_thread(pack, memory.snapshot()))
         crash_point("compact-stored")
@@ -109,7 +130,7 @@ class Shipper:
             yield body
 
         await self._objects.put_stream(
-            journal_key(span.name), chunks(), content_type="application/gzip"
+            journal_key(span.name), chunks(), content_type="application/gzip", shared=True
         )
 
 
@@ -126,17 +147,31 @@ async def read_spans(objects: ObjectStore) -> list[Span]:
 async def read_all(objects: ObjectStore, memory: Memory) -> int:
     """Fold everything that the journal knows; returns how many objects were read."""
     spans = needed(await read_spans(objects))
-    await _fold(objects, spans, memory)
+    await _fold(objects, spans, memory, strict=False)
     return len(spans)
 
 
-async def _fold(objects: ObjectStore, spans: Sequence[Span], memory: Memory) -> None:
-    """In the order of `spans`, with the next ones on their way meanwhile."""
+async def _fold(
+    objects: ObjectStore, spans: Sequence[Span], memory: Memory, *, strict: bool
+) -> None:
+    """In the order of `spans`, many read at once.
+
+    What somebody has broken costs a rebuild that object and no more; a compaction must not go on
+    (`strict`), as it would delete what may yet be mended.
+    """
     for start in range(0, len(spans), READ_AT_ONCE):
         batch = spans[start : start + READ_AT_ONCE]
         bodies = await asyncio.gather(*(_read(objects, span) for span in batch))
         for span, body in zip(batch, bodies, strict=True):
-            memory.take(span, await asyncio.to_thread(_events, body))
+            try:
+                events = await asyncio.to_thread(_events, body)
+            except (OSError, EOFError, ValueError, zlib.error) as exc:
+                log.error("a journal object cannot be read", name=span.name, error=str(exc)[:200])  # noqa: TRY400 - the trace tells no more
+                if strict:
+                    raise
+                memory.broken += 1
+            else:
+                memory.take(span, events)
     memory.take_rest()
 
 

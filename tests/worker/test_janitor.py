@@ -12,6 +12,7 @@ from fileproc.jobs import JobState
 from fileproc.objects import file_key
 from fileproc.store import Heartbeat, Lease, Settlement, Store
 from fileproc.worker.janitor import Janitor
+from fileproc.worker.shipper import Shipper
 from support.books import Books
 from support.clock import step_clock
 from support.jobs import PROBLEM, make_file, make_job, make_result
@@ -103,7 +104,7 @@ async def test_retry_that_is_due_is_queued_and_what_is_over_is_forgotten(
 
 
 async def test_trash_is_emptied_and_what_is_shown_stays(
-    resources: Resources, janitor: Janitor, books: Books
+    resources: Resources, janitor: Janitor, shipper: Shipper, books: Books
 ) -> None:
     store, info = resources.store, make_file()
     await put(resources, file_key(info.file_id))
@@ -115,6 +116,7 @@ async def test_trash_is_emptied_and_what_is_shown_stays(
     await store.queue.settle(Settlement.fail(spoiled, PROBLEM, make_result(spoiled).prefix))
     await store.queue.settle(Settlement.complete(shown, make_result(shown)))
     await store.jobs.delete("acme", spoiled.job_id)
+    await shipper.ship()
     assert await janitor.collect() == 2
     assert books.zset("trash") == {}
     assert await stored(resources) == [f"{make_result(shown).prefix}{i}" for i in range(2)]
@@ -136,11 +138,16 @@ async def test_time_is_the_servers(store: Store, books: Books) -> None:
 
 
 async def test_note_of_what_could_not_be_deleted_is_kept(
-    resources: Resources, janitor: Janitor, books: Books, monkeypatch: pytest.MonkeyPatch
+    resources: Resources,
+    janitor: Janitor,
+    shipper: Shipper,
+    books: Books,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     lease = await lease_of(resources.store)
     prefix = make_result(lease).prefix
     await resources.store.queue.settle(Settlement.fail(lease, PROBLEM, prefix))
+    await shipper.ship()
 
     async def broken(_: str) -> int:
         raise RuntimeError

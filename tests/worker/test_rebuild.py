@@ -34,12 +34,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("books")
 
 
-@pytest.fixture
-async def shipper(resources: Resources) -> Shipper:
-    await resources.store.ensure_schema()
-    return Shipper(resources, "test")
-
-
 async def take(store: Store, free: int = 1) -> list[Lease]:
     return await store.queue.claim("default", 0, free, store.queue.next_call())
 

@@ -5,15 +5,17 @@
 --      8 max attempts, 9 created, 10 started, 11 finished (ms or ''), 12 retention (ms), 13 score,
 --      14 document, 15 result, 16 problem (JSON or ''), 17 prefix or '', 18 expires at (ms) or '',
 --      19 '<hash> <fingerprint>' or '', 20 idempotency life (s), then for each file: id, record
--- Returns 1 written, 0 the job is there and no older than the journal's last word of it.
+-- Returns 1 written, 0 the job is there, and over or no older than the journal's last word of it.
 -- Version and token jump ahead of all that may have been handed out after the journal's last entry,
--- so that a zombie of before settles nothing and an ETag of before matches nothing.
+-- so that a zombie of before settles nothing and an ETag of before matches nothing: to the time, so
+-- that the next rebuild jumps further.
 local JUMP = 1000000
 local id, owner, state = ARGV[1], ARGV[2], ARGV[4]
 local key = P .. 'job:' .. id
 if call('EXISTS', key) == 1 then
   local known = load(id)
   if not known or known.st == 'deleted' or known.v >= tonumber(ARGV[5]) then return 0 end
+  if not MOVES.cancel.from[known.st] then return 0 end  -- it is over here: clients have seen that
   if known.st == 'queued' then withdraw(known) end
   if known.st == 'running' then
     index('leases', id, false)
@@ -26,8 +28,8 @@ if call('EXISTS', key) == 1 then
   end
   call('DEL', key)
 end
-call('HSET', key, 'st', state, 'own', owner, 'ln', ARGV[3], 'v', tonumber(ARGV[5]) + JUMP,
-  'tok', tonumber(ARGV[6]) + JUMP, 'at', ARGV[7], 'ma', ARGV[8], 'ca', ARGV[9], 'rt', ARGV[12],
+call('HSET', key, 'st', state, 'own', owner, 'ln', ARGV[3], 'v', math.max(tonumber(ARGV[5]) + JUMP, now),
+  'tok', math.max(tonumber(ARGV[6]) + JUMP, now), 'at', ARGV[7], 'ma', ARGV[8], 'ca', ARGV[9], 'rt', ARGV[12],
   'doc', ARGV[14])
 for field, place in pairs({sa = 10, fa = 11, res = 15, err = 16, pre = 17, ex = 18}) do
   if ARGV[place] ~= '' then call('HSET', key, field, ARGV[place]) end
@@ -38,6 +40,11 @@ for i = 21, #ARGV, 2 do
   if ARGV[i + 1] ~= '' then call('HSET', file, 'own', owner, 'meta', ARGV[i + 1]) end
   call('HINCRBY', file, 'n', 1)
   files[#files + 1] = ARGV[i]
+  index('trash', 'files/' .. ARGV[i], false)
+end
+if ARGV[17] ~= '' then  -- a lost worker's attempt is thrown away with all that has its token
+  index('trash', ARGV[17], false)
+  index('trash', (string.gsub(ARGV[17], '%-[^-]*$', '-')), false)
 end
 if #files > 0 then call('HSET', key, 'fi', table.concat(files, ' ')) end
 index('jobs:' .. owner, id, ARGV[9])
@@ -51,8 +58,11 @@ else
 end
 if ARGV[19] ~= '' then
   local hash, fingerprint = string.match(ARGV[19], '^(%S+) (%S+)$')
-  call('SET', P .. 'idem:' .. owner .. ':' .. hash, 'done ' .. fingerprint .. ' ' .. id,
-    'NX', 'EX', ARGV[20])
+  local left = math.ceil((tonumber(ARGV[9]) - now) / 1000) + tonumber(ARGV[20])
+  if left > 0 then
+    call('SET', P .. 'idem:' .. owner .. ':' .. hash, 'done ' .. fingerprint .. ' ' .. id,
+      'NX', 'EX', left)
+  end
 end
 commit()
 return 1

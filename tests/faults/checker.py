@@ -161,6 +161,8 @@ class Checker:
         findings = Findings()
         for ack in self._history.acks.values():
             state = records.get(ack.job_id, {}).get("st")
+            if ack.gone and state not in {None, "deleted"}:
+                findings.doubled.append(f"{ack.job_id} was deleted and is {state} again")
             if ack.deleted and state in {None, "deleted", *FINAL}:
                 continue
             if state not in FINAL:

@@ -8,7 +8,7 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ from faults.http_proxy import SLOW_DOWN
 from faults.load import Load
 from faults.proxy import Action, Rule
 from faults.tail import Tail
+from fileproc.errors import FileprocError
 from fileproc.resources import Resources
 from fileproc.worker.janitor import Janitor
 from fileproc.worker.rebuild import Rebuilt, rebuild
@@ -33,6 +34,7 @@ ERRORS = {
     "NOSCRIPT": b"-NOSCRIPT No matching script. Please use EVAL.\r\n",
 }
 WIPE_AFTER_S = 2.0
+CLOCKS_S = 0.5  # between the answer and the event, as their clocks have them
 REBUILT_S = 60.0
 POP = "brpoplpush"
 LOST = (POP, "claim", "settle", "accept", "PUT attempts", "PUT files")
@@ -74,6 +76,13 @@ class Stage:
                 await asyncio.sleep(0.1)
         self.load.resume()
         await self.tail.catch_up()
+
+    @contextlib.contextmanager
+    def must_hit(self, what: str, rule: Rule) -> Iterator[Rule]:
+        """A fault that befalls nobody shows nothing."""
+        yield rule
+        if not rule.hits:
+            self.history.complain(f"{what} befell no request")
 
     @contextlib.asynccontextmanager
     async def nobody_dies(self, what: str) -> AsyncIterator[None]:
@@ -181,8 +190,9 @@ async def more_janitors(stage: Stage, number: int = 2) -> AsyncIterator[None]:
     async def rounds(name: str) -> None:
         janitor = Janitor(stage.resources, name)
         while True:
-            with contextlib.suppress(Exception):  # the engines are being killed meanwhile
+            with contextlib.suppress(FileprocError):  # the engines are being killed meanwhile
                 await asyncio.gather(janitor.round(), janitor.tidy())
+                stage.counts["rounds of more janitors"] += 1
             await asyncio.sleep(0.2)
 
     tasks = [asyncio.create_task(rounds(f"wrk_{i}")) for i in range(number)]
@@ -191,7 +201,12 @@ async def more_janitors(stage: Stage, number: int = 2) -> AsyncIterator[None]:
     finally:
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+        stage.history.wrong.extend(
+            f"a janitor ended with {end!r}" for end in ends if isinstance(end, Exception)
+        )
+        if not stage.counts["rounds of more janitors"]:
+            stage.history.complain("the other janitors did nothing")
 
 
 # --- the network ----------------------------------------------------------------------------------
@@ -216,7 +231,7 @@ async def lost_replies(stage: Stage, pops: int, others: int) -> None:
 async def _silent_pops(stage: Stage) -> None:
     """The connection of a pop goes dead instead of being cut: only its time limit tells."""
     rule = stage.cluster.redis_proxy.rule(POP, action=Action.SWALLOW, left=4)
-    with rule as swallowed:
+    with rule as swallowed, stage.must_hit("a dead connection", swallowed):
         async with _stuck(stage):
             await _used_up(swallowed, 10)
             await asyncio.sleep(6)
@@ -284,7 +299,7 @@ async def storage_faults(stage: Stage, each_s: float) -> None:
             ("truncated", ("GET files", "GET attempts"), {"action": Action.TRUNCATE}),
         ):
             stage.history.mark("storage", how=how)
-            with proxy.rule(*names, **others) as rule:
+            with proxy.rule(*names, **others) as rule, stage.must_hit(f"storage {how}", rule):
                 await asyncio.sleep(each_s)
             stage.counts["faulted storage calls"] += rule.hits
         await _silent_storage(stage, 12.0)
@@ -324,7 +339,8 @@ async def store_errors(stage: Stage, each_s: float) -> None:
         for name, reply in ERRORS.items():
             stage.history.mark("store error", name=name)
             left = 50 if name == "NOSCRIPT" else 1_000_000
-            with proxy.rule(action=Action.ANSWER, reply=reply, left=left) as rule:
+            errors = proxy.rule(action=Action.ANSWER, reply=reply, left=left)
+            with errors as rule, stage.must_hit(name, rule):
                 await asyncio.sleep(each_s)
             stage.counts["store errors"] += rule.hits
             await asyncio.sleep(0.5)
@@ -366,6 +382,9 @@ async def wipe(stage: Stage, number: int) -> Rebuilt:
     stage.load.forgiving = False
     up_to = done.up_to.timestamp() if done.up_to else 0.0
     stage.history.mark("wipe", up_to=up_to, wiped=wiped)
+    for ack in stage.history.acks.values():
+        if ack.gone is not None and ack.gone > up_to - CLOCKS_S:
+            ack.gone = None  # the journal did not have it yet: it is back, and nobody can know
     stage.counts["wipes"] += 1
     lost = {key: state for key, state in states.items() if state != "deleted"}
     back = sum(store.exists(key) for key in lost)

@@ -22,7 +22,8 @@ class Ack:
     kind: str
     key: str  # its Idempotency-Key and its label
     params: dict[str, Any] = field(default_factory=dict)
-    deleted: bool = False
+    deleted: bool = False  # its owner has asked for that
+    gone: float | None = None  # when the owner was told that it is
 
 
 @dataclass(slots=True)

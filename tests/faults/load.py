@@ -241,7 +241,9 @@ class Load:
         """Delete a job; it is gone when this returns."""
         if job_id in self.history.acks:
             self.history.acks[job_id].deleted = True
-        await self._ask("delete", "DELETE", f"/v1/jobs/{job_id}", url=url)
+        status, _ = await self._ask("delete", "DELETE", f"/v1/jobs/{job_id}", url=url)
+        if job_id in self.history.acks and status in {204, 404, 410}:
+            self.history.acks[job_id].gone = time.time()
 
     async def download(
         self, job_id: str, index: int, expected: str, url: str | None = None

@@ -29,13 +29,18 @@ def percentile(values: list[float], share: float) -> float:
 def last_line(outcome: Outcome) -> str:
     """What scripts read."""
     found, counts = outcome.findings, outcome.counts
+    others = f" others={len(found.others)}" if found.others else ""
     return (
         f"faults: jobs={outcome.jobs} kills={counts.get('kills', 0)}"
         f" pauses={counts.get('pauses', 0)} cuts={counts.get('cuts', 0)}"
         f" lost={len(found.lost)} doubled={len(found.doubled)} dangling={len(found.dangling)}"
-        f" orphans={len(found.orphans)}"
-        f" recovery_p99_s={percentile(outcome.recovery_s, 0.99):.1f}"
+        f" orphans={len(found.orphans)}{others}"
+        f" recovery_p99_s={_figure(outcome.recovery_s)}"
     )
+
+
+def _figure(values: list[float]) -> str:
+    return f"{percentile(values, 0.99):.1f}" if values else "unknown"
 
 
 def summary(outcome: Outcome) -> str:
@@ -68,6 +73,17 @@ def _answers(outcome: Outcome) -> list[str]:
     ]
 
 
+def _findings(outcome: Outcome) -> str:
+    """Everything that was off: a page without it would be worth nothing."""
+    return "".join(f"- **{sentence}**\n" for sentence in outcome.findings.all()[:100])
+
+
+def _commit() -> str:
+    command = ["git", "-C", str(PAGE.parent), "rev-parse", "--short", "HEAD"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
+
+
 def _version(program: Path, question: str) -> str:
     said = subprocess.run([program, question], capture_output=True, text=True, check=True).stdout
     found = re.search(r"\d+(?:\.\d+)+", said)
@@ -77,7 +93,7 @@ def _version(program: Path, question: str) -> str:
 def write(outcome: Outcome) -> None:
     """Write docs/faults-report.md."""
     versions = {
-        "fileproc": __version__,
+        "fileproc": f"{__version__} (commit {_commit()})",
         "Python": platform.python_version(),
         "redis-py": redis_py.__version__,
         "Valkey": _version(find_valkey(), "--version"),
@@ -93,6 +109,7 @@ Written by `make faults-full` on {datetime.now(UTC):%Y-%m-%d}; seed {outcome.see
 
     {last_line(outcome)}
 
+{_findings(outcome)}
 {summary(outcome).replace("  ", "- ", 1).replace(chr(10) + "  ", chr(10) + "- ")}
 
 | Part | Seconds |

@@ -23,12 +23,14 @@ from faults.history import History
 from faults.load import Load, Work
 from faults.plan import Plan
 from faults.power import store_power_cuts
+from faults.report import percentile
 from faults.tail import Line, Tail
 from fileproc.errors import FileprocError
 from fileproc.resources import open_resources
 from fileproc.settings import Settings
 
 LEASE_S = 1.5  # of the part with pauses
+RECOVERED_S = (10.0, 12.0)  # p50 and p99, with default settings
 GRACE_S = 1.0  # rolling restarts must not take for ever
 _DEFAULTS = {
     f"FILEPROC_{name.upper()}": str(Settings.model_fields[name].default)
@@ -122,7 +124,9 @@ class _Play:
         await self._part("enough jobs", self._enough)
         await self._part("ending", self._ending)
         await self._part("check", self._check)
+        known = len(self._stage.history.wrong)
         await self._part("collection", self._collection)
+        self.findings.others += self._stage.history.wrong[known:]
 
     async def _faults(self) -> None:
         stage, plan = self._stage, self._plan
@@ -130,7 +134,7 @@ class _Play:
         await self._part("restarts", self._restarts)
         await self._part("hogs", lambda: machine.cpu_hogs(stage, plan.hogs_s))
         await self._part("clock steps", lambda: machine.clock_steps(stage, plan.each_s * 2))
-        await self._part("recovery", lambda: faults.calm_kills(stage, plan.calm_kills))
+        await self._part("recovery", self._recovery)
         await self._part("pauses", self._pauses)
         await self._part("descriptors", lambda: machine.few_descriptors(stage, plan.each_s))
         await self._part("disk full", lambda: disk_full(stage))
@@ -160,6 +164,15 @@ class _Play:
         accepted = len(self._stage.history.acks)
         print(f"{name:16} {self.parts[name]:6.1f} s  {accepted} jobs", flush=True)
 
+    async def _recovery(self) -> None:
+        stage = self._stage
+        await faults.calm_kills(stage, self._plan.calm_kills)
+        await stage.tail.catch_up()
+        took = recoveries(stage.history, stage.tail.lines, "calm")
+        p50, p99 = percentile(took, 0.5), percentile(took, 0.99)
+        if not took or p50 > RECOVERED_S[0] or p99 > RECOVERED_S[1]:
+            stage.history.complain(f"recovery: p50 {p50:.1f} s, p99 {p99:.1f} s of {len(took)}")
+
     async def _restarts(self) -> None:
         await faults.rolling_restarts(self._stage, self._plan.rolling_rounds, GRACE_S)
 
@@ -181,6 +194,8 @@ class _Play:
         await cluster.restart_all(**_DEFAULTS)
         refused = [worker.log.read_bytes().count(b"had been taken") for worker in cluster.workers]
         self._stage.figures["zombies refused"] = sum(refused)
+        if not sum(refused):
+            self._stage.history.complain("no zombie was refused: the pauses showed nothing")
 
     async def _wipe(self) -> None:
         await faults.wipe(self._stage, self._plan.wiped)

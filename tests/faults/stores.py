@@ -29,20 +29,21 @@ ROOM = 0.9  # less than is used: every write is refused
 async def full_memory(stage: Stage, each_s: float) -> None:
     """Redis has used its `maxmemory` up, into the reserve and then all of it."""
     store = stage.redis
-    before = stage.history.statuses["submit", 503]
+    begin = stage.history.statuses["submit", 503]
     async with stage.nobody_dies("full memory"):
         for share in (MARGIN, ROOM):
+            before = stage.history.statuses["submit", 503]
             used = int(store.info("memory")["used_memory"])
             store.config_set("maxmemory", int(used * share))
             stage.history.mark("full memory", share=share)
             await asyncio.sleep(each_s)
             if share == MARGIN:
                 await _all_finish(stage)
+            if stage.history.statuses["submit", 503] == before:
+                stage.history.complain(f"Redis at {1 / share:.0%} refused no submission")
         store.config_set("maxmemory", 0)
-    refused = stage.history.statuses["submit", 503] - before
+    refused = stage.history.statuses["submit", 503] - begin
     stage.figures["submissions refused by a full Redis"] = refused
-    if not refused:
-        stage.history.complain("a full Redis refused no submission")
 
 
 async def _all_finish(stage: Stage) -> None:

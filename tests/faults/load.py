@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import random
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -92,6 +93,7 @@ class Load:
         self.history = history
         self._rng = rng
         self._makers = kinds(rng)
+        self._outstanding = outstanding
         self._slots = asyncio.Semaphore(outstanding)
         self._most_followed = outstanding * FOLLOWED_PER_SLOT
         self._tasks: set[asyncio.Task[None]] = set()
@@ -107,6 +109,18 @@ class Load:
         )
         self._running.set()
         self._feeder = asyncio.create_task(self._feed())
+
+    @contextlib.asynccontextmanager
+    async def at_most(self, outstanding: int) -> AsyncIterator[None]:
+        """Fewer jobs under way: what waits for a certain kind of job does not wait behind others."""
+        spare = max(0, self._outstanding - outstanding)
+        for _ in range(spare):
+            await self._slots.acquire()
+        try:
+            yield
+        finally:
+            for _ in range(spare):
+                self._slots.release()
 
     def pause(self) -> None:
         """Submit nothing more; what is under way is followed to its end."""

@@ -29,6 +29,7 @@ from fileproc.errors import FileprocError
 from fileproc.resources import open_resources
 from fileproc.settings import Settings
 
+AT_CRASH_POINTS = 10  # jobs under way: some points are met by idle workers only
 LEASE_S = 1.5  # of the part with pauses
 RECOVERED_S = (10.0, 12.0)  # p50 and p99, with default settings
 GRACE_S = 1.0  # rolling restarts must not take for ever
@@ -139,7 +140,7 @@ class _Play:
         await self._part("descriptors", lambda: machine.few_descriptors(stage, plan.each_s))
         await self._part("disk full", lambda: disk_full(stage))
         await self._part("storage faults", lambda: faults.storage_faults(stage, plan.each_s))
-        await self._part("crash points", lambda: crash_points(stage, plan.crash_rounds))
+        await self._part("crash points", self._crash_points)
         await self._part("kills", lambda: faults.random_kills(stage, plan.kills))
         # From here on no worker dies: what the lost ones left is collected a minute later.
         await self._part("long backlog", lambda: stores.long_backlog(stage, plan.backlog))
@@ -175,6 +176,10 @@ class _Play:
 
     async def _restarts(self) -> None:
         await faults.rolling_restarts(self._stage, self._plan.rolling_rounds, GRACE_S)
+
+    async def _crash_points(self) -> None:
+        async with self._stage.load.at_most(AT_CRASH_POINTS):
+            await crash_points(self._stage, self._plan.crash_rounds)
 
     async def _lost_replies(self) -> None:
         await faults.lost_replies(self._stage, self._plan.lost, self._plan.lost_others)

@@ -112,7 +112,7 @@ class Load:
 
     @contextlib.asynccontextmanager
     async def at_most(self, outstanding: int) -> AsyncIterator[None]:
-        """Fewer jobs under way: what waits for a certain kind of job does not wait behind others."""
+        """Fewer jobs under way: one of a certain kind does not wait behind many others."""
         spare = max(0, self._outstanding - outstanding)
         for _ in range(spare):
             await self._slots.acquire()

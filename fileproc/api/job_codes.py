@@ -21,11 +21,13 @@ class JobCode(NamedTuple):
 
 JOB_CODES: Final[dict[str, JobCode]] = {
     # --- the input, or a parameter that needs the input to be judged ---------------------------
+    "archive_bomb": JobCode(_PERMANENT, "The archive unpacks to far more than it may."),
     "archive_too_large": JobCode(_PERMANENT, "The archive has more entries than can be listed."),
     "bad_csv": JobCode(_PERMANENT, "The CSV or TSV breaks its own rules, such as an open quote."),
     "bad_encoding": JobCode(_PERMANENT, "The text has bytes that are not in its encoding."),
     "bad_input": JobCode(_PERMANENT, "The input cannot be processed."),
     "bad_json": JobCode(_PERMANENT, "A line is not valid JSON, or cannot be written as such."),
+    "bad_query": JobCode(_PERMANENT, "The query does not fit the table, or breaks the rules."),
     "corrupt_input": JobCode(_PERMANENT, "The file is damaged or cut off."),
     "empty_table": JobCode(_PERMANENT, "The table has nothing in it, not even names of columns."),
     "image_too_large": JobCode(_PERMANENT, "The picture has more pixels than may be decoded."),
@@ -37,10 +39,14 @@ JOB_CODES: Final[dict[str, JobCode]] = {
     "password_required": JobCode(_PERMANENT, "The document is encrypted: give its password."),
     "ragged_rows": JobCode(_PERMANENT, "The rows of the table do not have the same length."),
     "record_too_long": JobCode(_PERMANENT, "One record of the table is longer than it may be."),
+    "schema_mismatch": JobCode(_PERMANENT, "A cell does not fit the type of its column."),
+    "table_too_large": JobCode(_PERMANENT, "The table is larger than may be read or made at once."),
     "too_many_columns": JobCode(_PERMANENT, "The table has more columns than it may have."),
     "too_many_outputs": JobCode(_PERMANENT, "The job would make more files than it may."),
     "type_mismatch": JobCode(_PERMANENT, "The operation does not take this type of file."),
+    "unknown_column": JobCode(_PERMANENT, "The table has no such column."),
     "unknown_operation": JobCode(_PERMANENT, "The worker, of another version, has none such."),
+    "unknown_sheet": JobCode(_PERMANENT, "The workbook has no such sheet."),
     "unsupported_table": JobCode(_PERMANENT, "The wanted format cannot hold this table."),
     "unsupported_variant": JobCode(_PERMANENT, "This variant of the format cannot be read."),
     "wrong_password": JobCode(_PERMANENT, "The password does not open the document."),

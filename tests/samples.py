@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import bz2
+import gzip
 import hashlib
 import io
 import struct
@@ -137,6 +140,22 @@ def film(kind: str, frames: int = 5) -> bytes:
 def png_that_claims(width: int, height: int) -> bytes:
     """A small PNG whose header names any size; the data would do for it, or for some of it."""
 
+def svg(width: int = 320, height: int = 240, inside: str = "") -> bytes:
+    """A drawing: a red left half, a blue right half, clear below; `inside` comes on top."""
+    return (
+        f'<?xml version="1.0" encoding="UTF-8"?><svg xmlns="http://www.w3.org/2000/svg"'
+        f' xmlns:xlink="http://www.w3.org/1999/xlink" width="{width}" height="{height}">'
+        f'<rect width="{width / 2}" height="{height / 2}" fill="#f00"/>'
+        f'<rect x="{width / 2}" width="{width / 2}" height="{height / 2}" fill="#00f"/>'
+        f"{inside}</svg>"
+    ).encode()
+
+
+def heic() -> bytes:
+    """64 x 48 pixels in HEVC: red, lime, blue and yellow quarters, as the card's corners are."""
+    return base64.b64decode(_HEIC)
+
+
     def chunk(name: bytes, body: bytes) -> bytes:
         return (
             struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
@@ -159,6 +178,18 @@ def distance(one: Image.Image, other: Image.Image) -> float:
 
 
 # --- documents -------------------------------------------------------------------------------
+
+
+# Nothing here encodes HEVC; 64 x 48 pixels.
+_HEIC = (
+    "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAWptZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAA"
+    "AAAAAAAAAAACJpbG9jAAAAAERAAAEAAQAAAAABjgABAAAAAAAAADwAAAAjaWluZgAAAAAAAQAAABVpbmZlAgAAAAAB"
+    "AABodmMxAAAAAA5waXRtAAAAAAABAAAA6mlwcnAAAADLaXBjbwAAAHdodmNDAQNwAAAAkAAAAAAAHvAA/P34+AAADw"
+    "NgAAEAGEABDAH//wNwAAADAJAAAAMAAAMAHroCQGEAAQArQgEBA3AAAAMAkAAAAwAAAwAeoCCBBZbpKSkubgIaDAgA"
+    "AAMAyAAAAwAIQGIAAQAGRAHAcYESAAAAFGlzcGUAAAAAAAAAQAAAAEAAAAAoY2xhcAAAAEAAAAABAAAAMAAAAAEAAA"
+    "AAAAAAAv////AAAAACAAAAEHBpeGkAAAAAAwgICAAAABdpcG1hAAAAAAAAAAEAAQSBAgSDAAAARG1kYXQAAAA4KAGs"
+    "ZpcK/rOnvLg1uZWDlJ/rCBZie6vufFiDZjDq2PS9piFznARNAw9Xh9BvsLy8Uoy9bhIAQqo="
+)
 
 
 def pdf(
@@ -348,3 +379,6 @@ BY_TYPE: dict[str, Callable[[], tuple[bytes, str]]] = {
     "audio/wav": lambda: (wav(), "beep.wav"),
     "text/plain": lambda: (b"a note\n", "note.txt"),
 }
+    "image/svg+xml": lambda: (svg(), "drawing.svg"),
+    "image/bmp": lambda: (saved(card(), "BMP"), "card.bmp"),
+    "image/heic": lambda: (heic(), "photo.heic"),

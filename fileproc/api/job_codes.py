@@ -37,6 +37,7 @@ JOB_CODES: Final[dict[str, JobCode]] = {
     "invalid_params": JobCode(_PERMANENT, "The worker, of another version, refuses a parameter."),
     "output_too_large": JobCode(_PERMANENT, "The result would be larger than it may be."),
     "page_out_of_range": JobCode(_PERMANENT, "The document has no such page."),
+    "outside_image": JobCode(_PERMANENT, "The picture has no such part."),
     "password_required": JobCode(_PERMANENT, "The document is encrypted: give its password."),
     "ragged_rows": JobCode(_PERMANENT, "The rows of the table do not have the same length."),
     "record_too_long": JobCode(_PERMANENT, "One record of the table is longer than it may be."),
@@ -53,6 +54,7 @@ JOB_CODES: Final[dict[str, JobCode]] = {
     "wrong_password": JobCode(_PERMANENT, "The password does not open the document."),
     # --- a limit -------------------------------------------------------------------------------
     "cpu_time": JobCode(_RESOURCE, "The job used more processor time than it may."),
+    "xml_dtd": JobCode(_PERMANENT, "The file declares a document type (DTD), which is refused."),
     "insufficient_storage": JobCode(_RESOURCE, "The storage had no room for the outputs."),
     "killed": JobCode(_RESOURCE, "The job was killed from outside, most likely for its memory."),
     "out_of_memory": JobCode(_RESOURCE, "The job needed more memory than it may use."),

@@ -89,7 +89,7 @@ def _hashes(work: Work) -> dict[str, Any]:
 
 def _details(work: Work, media_type: str, lines: int) -> dict[str, Any]:
     path = work.input.path
-    if media_type in rasters.RASTERS:
+    if media_type in rasters.PICTURES:
         return {"image": _image(path, media_type)}
     if media_type == documents.PDF:
         return {"pdf": _pdf(path)}

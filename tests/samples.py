@@ -7,7 +7,9 @@ import bz2
 import gzip
 import hashlib
 import io
+import lzma
 import struct
+import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -18,6 +20,7 @@ from typing import Any
 from PIL import Image, ImageChops, ImageDraw, ImageStat
 
 from fileproc.operations import Input, Limits, Work, find
+from fileproc.operations.compression import zstd
 from fileproc.operations.types import detect_file
 
 CORNERS = {"red": (0, 0), "lime": (1, 0), "blue": (0, 1), "yellow": (1, 1)}
@@ -362,6 +365,17 @@ def archive(*names: str) -> bytes:
     return buffer.getvalue()
 
 
+def tarred(pack: Callable[[bytes], bytes] = bytes) -> bytes:
+    """A tar of two files, packed."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as file:
+        for name in ("a.txt", "b/c.txt"):
+            info = tarfile.TarInfo(name)
+            info.size = 100
+            file.addfile(info, io.BytesIO(b"x" * 100))
+    return pack(buffer.getvalue())
+
+
 # One good file of every type that an operation of ours takes.
 BY_TYPE: dict[str, Callable[[], tuple[bytes, str]]] = {
     "image/jpeg": lambda: (jpeg(), "photo.jpg"),
@@ -376,6 +390,11 @@ BY_TYPE: dict[str, Callable[[], tuple[bytes, str]]] = {
     "application/x-ndjson": lambda: (JSON_LINES, "lines.jsonl"),
     "application/vnd.apache.parquet": lambda: (parquet(), "table.parquet"),
     "application/zip": lambda: (archive("a.txt", "b/c.txt"), "files.zip"),
+    "application/x-tar": lambda: (tarred(), "files.tar"),
+    "application/gzip": lambda: (tarred(gzip.compress), "files.tar.gz"),
+    "application/x-bzip2": lambda: (tarred(bz2.compress), "files.tar.bz2"),
+    "application/x-xz": lambda: (tarred(lzma.compress), "files.tar.xz"),
+    "application/zstd": lambda: (tarred(zstd().compress), "files.tar.zst"),
     "audio/wav": lambda: (wav(), "beep.wav"),
     "text/plain": lambda: (b"a note\n", "note.txt"),
 }

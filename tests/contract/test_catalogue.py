@@ -138,7 +138,7 @@ def test_good_input_gives_what_is_promised(
     for output in ran.work.outputs:
         assert output.path.parent == tmp_path / "work" / "out"
         assert output.path.stat().st_size > 0
-        assert output.type in entry.produces
+        assert output.type in entry.produces or "*/*" in entry.produces
     assert (tmp_path / "work" / "in").read_bytes() == data
     assert ran.reports, "it never told how far it is"
 
@@ -149,7 +149,7 @@ def test_names_of_any_script_survive(entry: Operation, media_type: str, tmp_path
     odd = "Grüße 世界 👩‍🚀 '\"%s{}" + Path(name).suffix
     ran = attempt(entry, tmp_path / "work", data, odd, media_type)
     assert not isinstance(ran, JobError), ran
-    if entry.name != "file.probe":
+    if entry.name not in {"file.probe", "archive.extract"}:  # a name of its own, and others' names
         assert ran.work.outputs[0].name.startswith("Grüße 世界")
 
 

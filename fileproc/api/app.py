@@ -68,7 +68,7 @@ def make_app(settings: Settings, opener: Opener = open_resources) -> web.Applica
 
     Neither Redis nor the storage needs to be there then: what they are needed for answers 503.
     """
-    offered = operations.catalogue(debug=settings.debug_operations)
+    offered = operations.offered(debug=settings.debug_operations)
     handlers: dict[Handle, Any] = {endpoint.handle: endpoint for endpoint in ENDPOINTS}
     app = web.Application(
         middlewares=[boundary(handlers)],
@@ -94,7 +94,7 @@ def _resources(
         BUILD.info({"version": __version__})
         admin_token = _admin_token(settings)
         async with opener(settings) as resources, resources.store.feed.running():
-            api = Api(settings, resources, operations.catalogue(debug=settings.debug_operations))
+            api = Api(settings, resources, operations.offered(debug=settings.debug_operations))
             app[API] = api
             app[HEALTH] = Health(api)
             chores = asyncio.create_task(_start_up(api, admin_token), name="start-up")

@@ -13,9 +13,9 @@ from fileproc import operations
 from fileproc.api.models import MAX_METADATA_BYTES, JobCommon, PutQuery
 from fileproc.api.reading import json_params
 from fileproc.api.uploads import check_type
-from fileproc.errors import InvalidRequestError, NotFoundError
+from fileproc.errors import InvalidRequestError, NotFoundError, ProgramMissingError
 from fileproc.jobs import FileInfo
-from fileproc.operations import Operation
+from fileproc.operations import Operation, programs
 
 if TYPE_CHECKING:
     from fileproc.api.context import Api, Caller
@@ -51,9 +51,17 @@ def operation_of(api: Api, name: str) -> Operation:
 
     Raises:
         UnknownOperationError: with the names there are.
+        ProgramMissingError: it is known, and a program that it needs is not installed here.
     """
-    found = api.operations.get(name)
-    return found or operations.find(name, debug=api.settings.debug_operations)
+    if found := api.operations.get(name):
+        return found
+    operation = operations.find(name, debug=api.settings.debug_operations)
+    if absent := programs.missing(operation.programs):
+        raise ProgramMissingError(
+            f"{name} needs {' and '.join(absent)}, which this server does not have.",
+            errors=[{"pointer": "/operation", "detail": "Not installed.", "missing": absent}],
+        )
+    return operation
 
 
 def draft_of(api: Api, asked: JobCommon) -> Draft:

@@ -75,6 +75,7 @@ JOB_CODES: Final[dict[str, JobCode]] = {
     # --- what it runs on -----------------------------------------------------------------------
     "corrupt_record": JobCode(_PERMANENT, "The record of the job in the store cannot be read."),
     "job_failed": JobCode(_TRANSIENT, "The attempt failed."),
+    "program_missing": JobCode(_TRANSIENT, "The worker lacks a program that the operation needs."),
     "no_process": JobCode(_TRANSIENT, "The worker could not start a process for the job."),
     "sandbox_failed": JobCode(_TRANSIENT, "The worker could not confine the job: not started."),
     "storage_unavailable": JobCode(_TRANSIENT, "The object storage did not answer."),

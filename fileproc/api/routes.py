@@ -53,6 +53,7 @@ _IDEMPOTENT: Errors = (
 _FULL: Errors = (errors.QuotaError, errors.BacklogError)
 _UPLOAD: Errors = (
     errors.UnknownOperationError,
+    errors.ProgramMissingError,
     errors.EmptyFileError,
     errors.TypeMismatchError,
     errors.UnsupportedMediaTypeError,

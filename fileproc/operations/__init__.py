@@ -5,6 +5,7 @@ from fileproc.operations.registry import (
     Params,
     catalogue,
     find,
+    offered,
     operation,
     secret_params,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "catalogue",
     "clean_name",
     "find",
+    "offered",
     "operation",
     "secret_params",
 ]

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fileproc.errors import InvalidRequestError, UnknownOperationError
+from fileproc.operations import programs
 from fileproc.operations.work import Work
 
 # Names in the query of PUT /v1/jobs/{operation} that are the api's own.
@@ -40,6 +41,7 @@ class Operation:
         min_inputs, max_inputs: how many files a job takes.
         lane: which slots it runs in.
         engines: modules that the zygote imports beforehand.
+        programs: what it starts by exec; without them it is not offered (`programs.py`).
         example: parameters of a useful job.
         debug: exists only where FILEPROC_DEBUG_OPERATIONS is set.
     """
@@ -55,6 +57,7 @@ class Operation:
     max_inputs: int = 1
     lane: str = "default"
     engines: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ()
     debug: bool = False
 
     @property
@@ -137,8 +140,17 @@ def catalogue(*, debug: bool = False) -> Mapping[str, Operation]:
     return {name: entry for name, entry in _load().items() if debug or not entry.debug}
 
 
+def offered(*, debug: bool = False) -> Mapping[str, Operation]:
+    """The catalogue without the operations whose programs this machine lacks."""
+    return {
+        name: entry
+        for name, entry in catalogue(debug=debug).items()
+        if not programs.missing(entry.programs)
+    }
+
+
 def find(name: str, *, debug: bool = False) -> Operation:
-    """The operation of this name.
+    """The operation of this name, whether its programs are installed or not.
 
     Raises:
         UnknownOperationError: with the names there are.
@@ -148,7 +160,11 @@ def find(name: str, *, debug: bool = False) -> Operation:
         raise UnknownOperationError(
             f"There is no operation {name[:100]!r}.",
             errors=[
-                {"pointer": "/operation", "detail": "Not in the catalogue.", "allowed": list(known)}
+                {
+                    "pointer": "/operation",
+                    "detail": "Not in the catalogue.",
+                    "allowed": list(offered(debug=debug)),
+                }
             ],
         )
     return known[name]

@@ -21,7 +21,7 @@ from fileproc.crashpoints import crash_point
 from fileproc.errors import FileprocError, StorageUnavailableError, StoreUnavailableError
 from fileproc.jobs import FileInfo, JobResult, OutputInfo, Progress, Provenance
 from fileproc.objects import attempt_prefix, file_key
-from fileproc.operations import Input, Limits, Output
+from fileproc.operations import Input, Limits, Output, catalogue
 from fileproc.resources import Resources
 from fileproc.settings import Settings
 from fileproc.store import Lease, Pulse, Verdict
@@ -189,6 +189,7 @@ class Executor:
                     inputs=inputs,
                     limits=limits_for(self._settings, lease),
                     debug=self._settings.debug_operations,
+                    programs=_programs_of(lease.document.operation),
                 ),
                 throttle.put,
             )
@@ -270,6 +271,12 @@ def limits_for(settings: Settings, lease: Lease) -> Limits:
         output_files=settings.max_output_files,
         threads=os.cpu_count() or 1,
     )
+
+
+def _programs_of(operation: str) -> tuple[str, ...]:
+    """What the operation may execute; nothing where this version does not know it."""
+    known = catalogue(debug=True).get(operation)
+    return known.programs if known else ()
 
 
 async def _patiently(transfer: Callable[[], Coroutine[Any, Any, _T]]) -> _T:

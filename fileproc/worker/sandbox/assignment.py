@@ -20,6 +20,7 @@ class Assignment:
         folder: the scratch folder, there already; the child may write nowhere else.
         inputs: files inside `folder`.
         debug: whether `debug.*` operations exist.
+        programs: names of what the operation starts by exec.
     """
 
     id: str
@@ -30,6 +31,7 @@ class Assignment:
     inputs: list[Input]
     limits: Limits
     debug: bool = False
+    programs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

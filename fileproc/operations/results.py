@@ -56,13 +56,27 @@ def write_from(
         Refused: DuckDB cannot run it.
     """
     if writing.to == "parquet":
-        columnar.copy(connection, work, query, path, writing.compression)
+        kept = _with_long_numbers(connection, query)
+        columnar.copy(connection, work, kept, path, writing.compression)
     elif writing.to == "xlsx":
         _write_sheet(connection, work, query, path)
     else:
         delimiters = {"csv": writing.delimiter, "tsv": "\t"}
         text = columnar.Text(delimiters.get(writing.to), writing.null, writing.escape_formulas)
         columnar.export(connection, work, query, path, text)
+
+
+def _with_long_numbers(connection: DuckDBPyConnection, query: Query) -> Query:
+    """The same with sums of whole numbers as decimals: Parquet would have doubles of them."""
+    columns = columnar.describe(connection, query.sql, *query.values)
+    cells = ", ".join(
+        f"{quoted(column.name)}::DECIMAL(38,0) AS {quoted(column.name)}"
+        if column.type in {"HUGEINT", "UHUGEINT"}
+        else quoted(column.name)
+        for column in columns
+    )
+    long = any(column.type in {"HUGEINT", "UHUGEINT"} for column in columns)
+    return Query(f"SELECT {cells} FROM ({query.sql})", query.values) if long else query
 
 
 _AS_THEY_ARE: Final = ("DATE", "TIME", "TIMESTAMP", "BOOLEAN", "FLOAT", "DOUBLE", "VARCHAR")

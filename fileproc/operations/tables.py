@@ -128,14 +128,16 @@ def damaged() -> BadInput:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[IO[str]]:
-    """A UTF-8 file to write to.
+def writing(path: Path, *, more: bool = False) -> Iterator[IO[str]]:
+    """A UTF-8 file to write to, from its start, or with `more` from its end on.
 
     Raises:
         BadInput: `bad_json` for half a surrogate pair, which JSON can spell but nobody can store.
     """
     try:
-        with path.open("w", encoding="utf-8", newline="", buffering=rows.CHUNK_BYTES) as file:
+        with path.open(
+            "a" if more else "w", encoding="utf-8", newline="", buffering=rows.CHUNK_BYTES
+        ) as file:
             yield file
     except UnicodeEncodeError as exc:
         raise BadInput(

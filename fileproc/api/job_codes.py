@@ -29,6 +29,7 @@ JOB_CODES: Final[dict[str, JobCode]] = {
     "bad_json": JobCode(_PERMANENT, "A line is not valid JSON, or cannot be written as such."),
     "bad_query": JobCode(_PERMANENT, "The query does not fit the table, or breaks the rules."),
     "corrupt_input": JobCode(_PERMANENT, "The file is damaged or cut off."),
+    "count_mismatch": JobCode(_PERMANENT, "The number of inputs does not fit the parameters."),
     "document_too_complex": JobCode(_PERMANENT, "The document asks for more work than is done."),
     "empty_table": JobCode(_PERMANENT, "The table has nothing in it, not even names of columns."),
     "image_too_large": JobCode(_PERMANENT, "The picture has more pixels than may be decoded."),

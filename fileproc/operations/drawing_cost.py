@@ -14,7 +14,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
-from fileproc.operations.structures import MAX_UNPACKED_BYTES, too_complex
+from fileproc.operations.structures import (
+    MAX_UNPACKED_BYTES,
+    array,
+    dictionary,
+    is_stream,
+    too_complex,
+)
 from fileproc.operations.work import BadInput
 
 MAX_FREE_BYTES: Final = 8 * 1024 * 1024  # of contents, which any file may ask for
@@ -100,7 +106,7 @@ class _Parts:
         return total + more
 
     def _weight(self, stream: Any, around: _Scope, depth: int) -> int:
-        own = _dictionary(stream.get("/Resources"))
+        own = dictionary(stream.get("/Resources"))
         scope = around if own is None else _Scope(own, stream.objgen)
         key = (stream.objgen, scope.owner)
         if key in self._weights:
@@ -141,7 +147,7 @@ class _Parts:
             BadInput: `image_too_large`.
         """
         for part in (picture, picture.get("/SMask"), picture.get("/Mask")):
-            if _is_stream(part) and part.objgen not in self._pictures:
+            if is_stream(part) and part.objgen not in self._pictures:
                 self._pictures[part.objgen] = _pixels(part)
         if (total := sum(self._pictures.values())) > self._pixels:
             raise BadInput(
@@ -163,14 +169,14 @@ def _called(scope: _Scope, name: bytes, operator: bytes) -> Iterator[_Call]:
         parts = list(_glyphs(entry, scope))
     else:
         parts = [_Call(entry, scope, repeated=operator != b"Do")]
-    yield from (call for call in parts if _is_stream(call.part))
+    yield from (call for call in parts if is_stream(call.part))
 
 
 def _glyphs(font: Any, scope: _Scope) -> Iterator[_Call]:
     """Those of a Type 3 font are contents as well; PDFium draws each once and keeps it."""
     if _get(font, "/Subtype") != "/Type3":
         return
-    own = _dictionary(font.get("/Resources"))
+    own = dictionary(font.get("/Resources"))
     inner = scope if own is None else _Scope(own, font.objgen)
     for glyph in _values(font.get("/CharProcs")):
         yield _Call(glyph, inner, repeated=False)
@@ -178,14 +184,14 @@ def _glyphs(font: Any, scope: _Scope) -> Iterator[_Call]:
 
 def _appearances(page: Any) -> Iterator[Any]:
     """What the page's annotations and fields look like."""
-    annotations = _items(page.get("/Annots"))
+    annotations = array(page.get("/Annots"))
     if len(annotations) > _MAX_ANNOTATIONS:
         raise too_complex(f"A page of the PDF has more than {_MAX_ANNOTATIONS:,} annotations.")
     for annotation in annotations:
         looks = _get(annotation, "/AP")
         normal = _get(looks, "/N")
         for look in [normal, *_values(normal)]:
-            if _is_stream(look):
+            if is_stream(look):
                 yield look
 
 
@@ -197,7 +203,7 @@ def _unpacked(stream: Any) -> bytes:
     """
     import pikepdf
 
-    filters = [str(name) for name in _items(stream.get("/Filter")) or [stream.get("/Filter")]]
+    filters = [str(name) for name in array(stream.get("/Filter")) or [stream.get("/Filter")]]
     lzw = {"/LZWDecode", "/LZW"} & set(filters)
     if lzw and (len(filters) > 1 or len(stream.read_raw_bytes()) > _MAX_LZW_BYTES):
         raise too_complex("Contents of the PDF are packed in a way that has no bound.")
@@ -209,6 +215,20 @@ def _unpacked(stream: Any) -> bytes:
         if filters not in (["/FlateDecode"], ["/Fl"]):
             raise BadInput("Contents of the PDF are damaged.", code="corrupt_input") from exc
     return _before_the_damage(stream.read_raw_bytes())
+
+
+def contents(page: Any) -> bytes:
+    """The contents of a page, unpacked.
+
+    Raises:
+        BadInput: `corrupt_input` or `document_too_complex`.
+    """
+    return b"\n".join(map(_unpacked, _streams(page.get("/Contents"))))
+
+
+def has_bound(page: Any) -> bool:
+    """Whether qpdf can unpack the contents of a page without using up the memory."""
+    return all("LZW" not in str(part.get("/Filter")) for part in _streams(page.get("/Contents")))
 
 
 def _before_the_damage(packed: bytes) -> bytes:
@@ -242,38 +262,19 @@ def _pixels(picture: Any) -> int:
 # --- objects of any kind ---------------------------------------------------------------------
 
 
-def _is_stream(value: Any) -> bool:
-    import pikepdf
-
-    return isinstance(value, pikepdf.Stream)
-
-
-def _dictionary(value: Any) -> Any:
-    """The value if it is a dictionary, else None."""
-    import pikepdf
-
-    return value if isinstance(value, pikepdf.Dictionary) else None
-
-
 def _get(value: Any, key: str) -> Any:
-    found = _dictionary(value)
+    found = dictionary(value)
     return None if found is None else found.get(key)
 
 
 def _values(value: Any) -> list[Any]:
-    found = _dictionary(value)
+    found = dictionary(value)
     return [] if found is None else [found[key] for key in found.keys()]  # noqa: SIM118 - no dict
-
-
-def _items(value: Any) -> list[Any]:
-    import pikepdf
-
-    return list(value) if isinstance(value, pikepdf.Array) else []
 
 
 def _streams(value: Any) -> list[Any]:
     """The contents of a page: one stream, or an array of them."""
-    return [value] if _is_stream(value) else [item for item in _items(value) if _is_stream(item)]
+    return [value] if is_stream(value) else [item for item in array(value) if is_stream(item)]
 
 
 def _number(value: Any) -> int:
@@ -285,6 +286,6 @@ def _inherited(page: Any, key: str) -> Any:
     node = page
     for _ in range(_MAX_DEPTH * 4):
         if (found := _get(node, key)) is not None:
-            return _dictionary(found)
+            return dictionary(found)
         node = _get(node, "/Parent")
     return None

@@ -37,6 +37,7 @@ class Operation:
         params: the model that validates, and gives JSON Schema, OpenAPI and the docs page.
         run: a plain function over paths; it runs in the sandboxed child, imports its engine itself.
         accepts: media types that are taken, as detected; `*/*` takes all.
+        accepts_later: those that inputs after the first may have as well.
         produces: media types that may come out.
         min_inputs, max_inputs: how many files a job takes.
         lane: which slots it runs in.
@@ -55,6 +56,7 @@ class Operation:
     example: Mapping[str, Any]
     min_inputs: int = 1
     max_inputs: int = 1
+    accepts_later: tuple[str, ...] = ()
     lane: str = "default"
     engines: tuple[str, ...] = ()
     programs: tuple[str, ...] = ()
@@ -68,8 +70,8 @@ class Operation:
         return text.strip() + (f"\n\nA job can fail with: {codes}." if codes else "")
 
     def takes(self, media_type: str) -> bool:
-        """Whether a file of this detected type is taken."""
-        return "*/*" in self.accepts or media_type in self.accepts
+        """Whether a file of this detected type is taken, as some input."""
+        return "*/*" in self.accepts or media_type in {*self.accepts, *self.accepts_later}
 
     def parse(self, params: Mapping[str, Any], *, pointer: str = "/params") -> dict[str, Any]:
         """Validate parameters; returns them complete with defaults, JSON-ready.

@@ -181,3 +181,37 @@ def save(pdf: Any, work: Work, path: Path, **options: Any) -> None:
         if exc.errno in {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}:
             raise OutOfResources("The scratch space is used up.", code="scratch_full") from exc
         raise
+
+
+# --- objects of any kind ---------------------------------------------------------------------
+
+
+def dictionary(value: Any) -> Any:
+    """The value if it is a dictionary, else None."""
+    import pikepdf
+
+    return value if isinstance(value, pikepdf.Dictionary) else None
+
+
+def array(value: Any) -> list[Any]:
+    """The items of an array; of anything else none."""
+    import pikepdf
+
+    return list(value) if isinstance(value, pikepdf.Array) else []
+
+
+def is_stream(value: Any) -> bool:
+    """Whether it is a stream: data, with a dictionary."""
+    import pikepdf
+
+    return isinstance(value, pikepdf.Stream)
+
+
+def plain_text(value: Any) -> str:
+    """A text string without what nobody can write down; of anything else nothing."""
+    import pikepdf
+
+    if not isinstance(value, pikepdf.String):
+        return ""
+    text = str(value).encode("utf-8", "replace").decode("utf-8")
+    return "".join(char if char.isprintable() or char in "\n\t" else " " for char in text)

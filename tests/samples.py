@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import bz2
+import datetime as dt
 import gzip
 import hashlib
 import io
@@ -12,7 +13,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -140,9 +141,6 @@ def film(kind: str, frames: int = 5) -> bytes:
     return saved(pictures[0], kind, save_all=True, append_images=pictures[1:], duration=80, loop=0)
 
 
-def png_that_claims(width: int, height: int) -> bytes:
-    """A small PNG whose header names any size; the data would do for it, or for some of it."""
-
 def svg(width: int = 320, height: int = 240, inside: str = "") -> bytes:
     """A drawing: a red left half, a blue right half, clear below; `inside` comes on top."""
     return (
@@ -158,6 +156,9 @@ def heic() -> bytes:
     """64 x 48 pixels in HEVC: red, lime, blue and yellow quarters, as the card's corners are."""
     return base64.b64decode(_HEIC)
 
+
+def png_that_claims(width: int, height: int) -> bytes:
+    """A small PNG whose header names any size; the data would do for it, or for some of it."""
 
     def chunk(name: bytes, body: bytes) -> bytes:
         return (
@@ -180,9 +181,6 @@ def distance(one: Image.Image, other: Image.Image) -> float:
     return sum(apart) / len(apart) / 255
 
 
-# --- documents -------------------------------------------------------------------------------
-
-
 # Nothing here encodes HEVC; 64 x 48 pixels.
 _HEIC = (
     "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAWptZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAA"
@@ -193,6 +191,9 @@ _HEIC = (
     "AAAAAAAv////AAAAACAAAAEHBpeGkAAAAAAwgICAAAABdpcG1hAAAAAAAAAAEAAQSBAgSDAAAARG1kYXQAAAA4KAGs"
     "ZpcK/rOnvLg1uZWDlJ/rCBZie6vufFiDZjDq2PS9piFznARNAw9Xh9BvsLy8Uoy9bhIAQqo="
 )
+
+
+# --- documents -------------------------------------------------------------------------------
 
 
 def pdf(
@@ -333,6 +334,28 @@ def rows_of_parquet(path: Path) -> tuple[dict[str, str], list[tuple[Any, ...]]]:
         return {c[0]: c[1] for c in columns}, connection.execute(scan, [str(path)]).fetchall()
 
 
+def xlsx(
+    table: Iterable[Iterable[Any]] = (("id", "name"), (7, "Anna"), (8, None)), **options: Any
+) -> bytes:
+    """A workbook with this table in its first sheet, `Data`, and another sheet behind it."""
+    import xlsxwriter
+
+    buffer = io.BytesIO()
+    with xlsxwriter.Workbook(buffer, {"in_memory": True, **options}) as book:
+        sheet = book.add_worksheet("Data")
+        dated = book.add_format({"num_format": "yyyy-mm-dd"})
+        for number, row in enumerate(table):
+            for column, value in enumerate(row):
+                if isinstance(value, dt.date):
+                    sheet.write_datetime(number, column, value, dated)
+                elif isinstance(value, str):
+                    sheet.write_string(number, column, value)
+                elif value is not None:
+                    sheet.write(number, column, value)
+        book.add_worksheet("Other").write_string(0, 0, "other")
+    return buffer.getvalue()
+
+
 # --- other kinds -----------------------------------------------------------------------------
 
 
@@ -384,11 +407,18 @@ BY_TYPE: dict[str, Callable[[], tuple[bytes, str]]] = {
     "image/avif": lambda: (saved(card(160, 120), "AVIF"), "card.avif"),
     "image/gif": lambda: (film("GIF"), "film.gif"),
     "image/tiff": lambda: (saved(card(), "TIFF", compression="tiff_lzw"), "scan.tif"),
+    "image/svg+xml": lambda: (svg(), "drawing.svg"),
+    "image/bmp": lambda: (saved(card(), "BMP"), "card.bmp"),
+    "image/heic": lambda: (heic(), "photo.heic"),
     "application/pdf": lambda: (pdf(), "paper.pdf"),
     "text/csv": lambda: (TABLE, "table.csv"),
     "text/tab-separated-values": lambda: (b"a\tb\n1\tx y\n", "table.tsv"),
     "application/x-ndjson": lambda: (JSON_LINES, "lines.jsonl"),
     "application/vnd.apache.parquet": lambda: (parquet(), "table.parquet"),
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": lambda: (
+        xlsx(),
+        "table.xlsx",
+    ),
     "application/zip": lambda: (archive("a.txt", "b/c.txt"), "files.zip"),
     "application/x-tar": lambda: (tarred(), "files.tar"),
     "application/gzip": lambda: (tarred(gzip.compress), "files.tar.gz"),
@@ -398,6 +428,3 @@ BY_TYPE: dict[str, Callable[[], tuple[bytes, str]]] = {
     "audio/wav": lambda: (wav(), "beep.wav"),
     "text/plain": lambda: (b"a note\n", "note.txt"),
 }
-    "image/svg+xml": lambda: (svg(), "drawing.svg"),
-    "image/bmp": lambda: (saved(card(), "BMP"), "card.bmp"),
-    "image/heic": lambda: (heic(), "photo.heic"),

@@ -90,6 +90,12 @@ class _Forward:
     def tell(self) -> int:
         return self._at
 
+    def finish(self) -> None:
+        """Read the padding, so that the checksum of a compressed archive is checked."""
+        self._piece = memoryview(b"")
+        for _ in self._pieces:
+            pass
+
     def _take(self, size: int) -> Iterator[memoryview]:
         while size:
             if not self._piece:
@@ -139,6 +145,7 @@ def _members(stream: _Forward, media_type: str) -> Iterator[tarfile.TarInfo]:
         archive.members = []  # type: ignore[attr-defined]  # not in the stubs
         archive.pax_headers = {}
         if member is None:
+            stream.finish()
             return
         yield member
 

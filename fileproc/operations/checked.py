@@ -346,11 +346,7 @@ class _Shape:
         return f"({cell} IS NULL OR {cell} IN ('', {literal(self._null)}))"
 
     def _holds(self, name: str, kind: str) -> str:
-        cell = f"{quoted(name)}::VARCHAR"
-        return (
-            f"({self._absent(name)} OR (regexp_full_match({cell}, {literal(schemas.pattern(kind))})"
-            f" AND TRY_CAST({cell} AS {schemas.sql_type(kind)}) IS NOT NULL))"
-        )
+        return f"({self._absent(name)} OR {schemas.sql_fits(kind, f'{quoted(name)}::VARCHAR')})"
 
     def _cast(self, column: Column) -> str:
         name, kind = quoted(column.name), self._kinds.get(column.name)

@@ -24,9 +24,9 @@ th{font-weight:600}
 .wide{overflow-x:auto;margin:1.5rem 0}
 .wide td,.wide th{border-bottom:1px solid var(--line);white-space:nowrap}
 .wide td:first-child{white-space:normal;min-width:8rem}
-.n{text-align:right}
+.n{text-align:right;padding-right:1.2rem}
 section{border-top:1px solid var(--line);padding:1rem 0;display:grid;gap:.5rem 2rem;
-grid-template-columns:minmax(14rem,1fr) 2fr}
+grid-template-columns:minmax(14rem,1fr) 2fr;align-items:start}
 header{grid-column:1/-1}
 header span{color:GrayText;margin-left:.6rem;font-weight:400}
 .top td:first-child{width:75%;white-space:pre-wrap}
@@ -112,6 +112,8 @@ def _figure(column: dict[str, Any], key: str) -> str:
 
 def _top(column: dict[str, Any], rows: int) -> str:
     """The frequent values, each with a bar as long as its share of all rows."""
+    if not any(entry["count"] > 1 for entry in column["top"]):
+        return "<p>No value is there more than once.</p>"
     lines = (
         f'<tr><td style="background-image:linear-gradient(var(--bar),var(--bar));'
         f'background-size:{100 * entry["count"] / max(1, rows):.1f}% 100%">'

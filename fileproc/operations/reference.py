@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import quote
 
 from fileproc.operations.registry import Operation, catalogue
 
@@ -40,7 +42,7 @@ def markdown() -> str:
 
 def _section(entry: Operation) -> str:
     text = _paragraphs(entry.description)
-    query = "&".join(f"{name}={value}" for name, value in entry.example.items())
+    query = "&".join(_queried(entry.example))
     lines = [
         f"## {entry.name}",
         "",
@@ -61,6 +63,14 @@ def _section(entry: Operation) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _queried(example: Mapping[str, Any]) -> Iterator[str]:
+    """The parameters as they stand in a query: lists one by one, objects as JSON."""
+    for name, value in example.items():
+        for part in value if isinstance(value, list) else [value]:
+            is_object = isinstance(part, dict)
+            yield f"{name}={quote(json.dumps(part, separators=(',', ':'))) if is_object else part}"
 
 
 def _paragraphs(description: str) -> str:

@@ -34,15 +34,15 @@ _SQL: Final = {
     "timestamp": "TIMESTAMP",
     "time": "TIME",
 }
+_CLOCK: Final = r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?"
 # What a cell looks like, for Python and for RE2; whether there is such a value is asked as well.
 _LOOKS: Final = {
     "integer": r"[+-]?[0-9]+(\.0+)?",
     "number": r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?",
     "boolean": r"(?i:true|false)|1|0",
     "date": r"[0-9]{4}-[0-9]{2}-[0-9]{2}",
-    "timestamp": r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?"
-    r"(Z|[+-][0-9]{2}:[0-9]{2})?",
-    "time": r"[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?",
+    "timestamp": rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}[ T]{_CLOCK}(Z|[+-][0-9]{{2}}:[0-9]{{2}})?",
+    "time": _CLOCK,
 }
 
 
@@ -97,6 +97,18 @@ def fits(kind: str) -> Callable[[str], bool]:
             return False
 
     return holds
+
+
+def sql_fits(kind: str, cell: str) -> str:
+    """SQL for the same: whether `cell`, SQL for a text, says a value of the type."""
+    value = f"TRY_CAST({cell} AS {sql_type(kind)})"
+    also = {
+        "number": f" AND isfinite({value})",
+        "date": f" AND {cell} NOT LIKE '0000%'",
+        "timestamp": f" AND {cell} NOT LIKE '0000%'",
+    }.get(kind, "")
+    looks = f"regexp_full_match({cell}, '{pattern(kind)}')"
+    return f"coalesce({looks} AND {value} IS NOT NULL{also}, false)"
 
 
 _EXISTS: Final[dict[str, Callable[[str], bool]]] = {

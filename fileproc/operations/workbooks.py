@@ -401,10 +401,12 @@ def sheet(work: Work, path: Path, names: Sequence[str]) -> Iterator[SheetWriter]
     folder = work.folder / "parts"
     folder.mkdir()
     options = {"constant_memory": True, "tmpdir": str(folder), "use_zip64": True}
+    book = Workbook(str(path), options)
     try:
-        book = Workbook(str(path), options)
         book.set_properties({"created": dt.datetime(2000, 1, 1)})  # noqa: DTZ001 - same file each time
         yield SheetWriter(book, names)
         book.close()
     finally:
+        for made in book.worksheets():  # the library leaves them open where a row is refused
+            made.row_data_fh.close()
         shutil.rmtree(folder, ignore_errors=True)

@@ -39,7 +39,7 @@ class Assembly:
         self.pdf.add_pages_from(source, indices)
         if prune:
             for page in self.pdf.pages[start:]:
-                if drawing_cost.has_bound(page.obj):
+                if drawing_cost.is_quickly_read(page.obj):
                     page.remove_unreferenced_resources()
         self._add_layers(source)
         return {index: start + place for place, index in enumerate(indices)}

@@ -28,6 +28,7 @@ MAX_RATIO: Final = 100  # of what is drawn to the size of the file, beyond that
 _MAX_DEPTH = 24  # of parts within parts; PDFium goes to 40
 _CALL_BYTES = 100  # what a call costs by itself, in bytes of contents that take as long
 _MAX_LZW_BYTES = 256 * 1024  # qpdf has no limit for LZW, which packs 1,000 to 1 at best
+_MAX_READ_BYTES = 2 * 1024 * 1024  # half a second for qpdf
 _MAX_ANNOTATIONS = 20_000
 _CHUNK_BYTES = 4096
 
@@ -229,6 +230,14 @@ def contents(page: Any) -> bytes:
 def has_bound(page: Any) -> bool:
     """Whether qpdf can unpack the contents of a page without using up the memory."""
     return all("LZW" not in str(part.get("/Filter")) for part in _streams(page.get("/Contents")))
+
+
+def is_quickly_read(page: Any) -> bool:
+    """Whether the contents of a page are sound, and small enough to be read sign by sign."""
+    try:
+        return has_bound(page) and len(contents(page)) <= _MAX_READ_BYTES
+    except BadInput:
+        return False
 
 
 def _before_the_damage(packed: bytes) -> bytes:

@@ -26,6 +26,7 @@ _DATE = re.compile(
 _KINDS = {"/Tx": "text", "/Btn": "button", "/Ch": "choice", "/Sig": "signature"}
 _INFORMATION = ("Title", "Author", "Subject", "Keywords", "Creator", "Producer")
 _METHODS = {"aesv3": "AES-256", "aesv2": "AES-128", "aes": "AES-128", "none": "none"}
+_WITH_METHODS = 4  # the version of the encryption that names one for streams; before, all are RC4
 
 Json = dict[str, Any]
 
@@ -35,7 +36,7 @@ def encryption(pdf: Any) -> Json | None:
     if not pdf.is_encrypted:
         return None
     found, allowed = pdf.encryption, pdf.allow
-    method = str(found.stream_method).rpartition(".")[2]
+    method = str(found.stream_method).rpartition(".")[2] if found.V >= _WITH_METHODS else "rc4"
     return {
         "algorithm": _METHODS.get(method, f"RC4-{found.bits}"),
         "revision": found.R,

@@ -20,6 +20,8 @@ from fileproc.operations.work import BadInput, Input, OutOfResources, Work
 PDF: Final = "application/pdf"
 MAX_PAGES: Final = 50_000  # a shelf of books; listing them takes about a second
 MAX_UNPACKED_BYTES: Final = 64 * 1024 * 1024  # of one stream, where anything is unpacked at all
+MAX_OBJECTS: Final = 2_000_000
+_MAX_TABLE_BYTES = 16 * 1024 * 1024  # of the table of objects: at least 5 bytes for each
 _MAX_NODES = 100_000  # of the tree of pages
 _LIMITS: Final[dict[str, Any]] = {
     "flate_max_memory": MAX_UNPACKED_BYTES,
@@ -75,7 +77,7 @@ def opened(path: Path, password: str | None) -> Iterator[Any]:
     """
     import pikepdf
 
-    pikepdf.settings.set_qpdf_limits(**_LIMITS)
+    pikepdf.settings.set_qpdf_limits(**{**_LIMITS, "flate_max_memory": _MAX_TABLE_BYTES})
     with reading():
         try:
             with warnings.catch_warnings(action="ignore"):  # of a password that nothing needs
@@ -83,7 +85,8 @@ def opened(path: Path, password: str | None) -> Iterator[Any]:
         except pikepdf.PasswordError as exc:
             raise _locked(password) from exc
         with pdf:
-            _check_warnings(pdf)
+            pikepdf.settings.set_qpdf_limits(**_LIMITS)
+            _check_objects(pdf)
             _check_pages(pdf)
             yield pdf
 
@@ -129,10 +132,12 @@ def too_complex(sentence: str) -> BadInput:
     return BadInput(sentence, code="document_too_complex")
 
 
-def _check_warnings(pdf: Any) -> None:
-    """A table of objects that unpacks beyond the limit: qpdf goes on without, others would not."""
+def _check_objects(pdf: Any) -> None:
+    """Refuse an endless table of objects: qpdf goes on without it, other readers would not."""
     if any("limit exceeded" in str(warning) for warning in pdf.get_warnings()):
         raise too_complex("A table in the PDF unpacks to more than is taken.")
+    if int(pdf.trailer.get("/Size", 0)) > MAX_OBJECTS:
+        raise too_complex(f"The PDF has more than {MAX_OBJECTS:,} objects; no more are taken.")
 
 
 def _check_pages(pdf: Any) -> None:
@@ -151,7 +156,7 @@ def _check_pages(pdf: Any) -> None:
             leaves += 1
             continue
         if node.is_indirect and node.objgen in seen:
-            raise BadInput("The pages of the PDF form a ring.", code="corrupt_input")
+            raise BadInput("The PDF lists the same pages over and over.", code="corrupt_input")
         seen.add(node.objgen)
         if leaves + len(waiting) + len(kids) > MAX_PAGES or len(seen) > _MAX_NODES:
             raise too_complex(f"The PDF has more than {MAX_PAGES:,} pages; no more are taken.")
@@ -171,6 +176,7 @@ def save(pdf: Any, work: Work, path: Path, **options: Any) -> None:
 
     defaults = {
         "compress_streams": False,
+        "fix_metadata_version": False,  # it would parse the XMP: XML of anybody's making
         "object_stream_mode": pikepdf.ObjectStreamMode.preserve,
         "progress": lambda done: work.progress(done, 100, unit="percent", phase="write"),
     }

@@ -216,7 +216,7 @@ class Compiler:
         if kind == "VARCHAR":
             if not isinstance(value, str):
                 raise _unfit(name, "text", "compare it with a text")
-            return self._parameter(_whole_text(value))
+            return self._parameter(value)
         if kind == "BOOLEAN":
             if not isinstance(value, bool):
                 raise _unfit(name, "true or false", "compare it with one of those")
@@ -234,7 +234,7 @@ class Compiler:
     def _is(self, value: str, kind: str) -> bool:
         with judged():
             found = self._connection.execute(
-                f"SELECT TRY_CAST($1 AS {kind}) IS NOT NULL", [_whole_text(value)]
+                f"SELECT TRY_CAST($1 AS {kind}) IS NOT NULL", [value]
             ).fetchone()
         return bool(found and found[0])
 
@@ -250,14 +250,6 @@ _COMPARABLE: Final = {
     "TIMESTAMP_MS",
     "TIMESTAMP_NS",
 }
-
-
-def _whole_text(value: str) -> str:
-    try:
-        value.encode()
-    except UnicodeEncodeError as exc:
-        raise BadInput("A value holds half of a surrogate pair.", code="bad_query") from exc
-    return value
 
 
 def _number(value: Any, name: str) -> Any:

@@ -244,8 +244,9 @@ def _by_value(source: _Source, parts: Parts) -> None:
 def _flush(waiting: dict[str, list[str]], paths: dict[str, Path], parts: Parts) -> None:
     for value, lines in waiting.items():
         if lines:
-            paths[value] = paths.get(value) or parts.open(value)
-            with tables.writing(paths[value], more=True) as file:
+            more = value in paths
+            path = paths.setdefault(value, paths.get(value) or parts.open(value))
+            with tables.writing(path, more=more) as file:
                 file.writelines(lines)
             lines.clear()
 

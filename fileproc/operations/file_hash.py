@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import ssl
+import platform
 import zlib
 from collections.abc import Iterator
 from typing import Annotated, Any, Final, Literal, Protocol
@@ -54,7 +54,7 @@ def hash_files(work: Work, params: Hash) -> None:
     The JSON has `files`: `name, size` and a member of its name for each algorithm, hexadecimal.
     MD5, SHA-1 and CRC-32 find accidents only, no forgeries.
     """
-    work.engine = f"hashlib ({ssl.OPENSSL_VERSION.rsplit(' ', 3)[0]}), {_blake3_version()}"
+    work.engine = f"hashlib of Python {platform.python_version()}, {_blake3_version()}"
     algorithms = list(dict.fromkeys(params.algorithms))
     total = sum(item.path.stat().st_size for item in work.inputs)
     done = 0

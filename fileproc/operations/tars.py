@@ -195,12 +195,12 @@ def _kind(member: tarfile.TarInfo) -> Kind:
 def _content(
     stream: _Forward, member: tarfile.TarInfo, entry: Entry, meter: Meter
 ) -> Iterator[bytes]:
-    meter.expect(stream.tell() + member.size)
     if member.issparse():
         raise BadInput(
             f"The entry {entry.shown} is a sparse file, which is not known here.",
             code="unsupported_variant",
         )
+    meter.expect(stream.tell() + member.size)
     left = member.size
     while left:
         piece = stream.read(min(left, _PIECE_BYTES))

@@ -123,7 +123,10 @@ _KINDS = {
 
 
 def _kind(info: zipfile.ZipInfo, path: str) -> Kind:
-    kind = _KINDS.get(stat.S_IFMT(info.external_attr >> 16), Kind.SPECIAL)
+    mode = info.external_attr >> 16
+    if stat.S_ISFIFO(mode) and info.file_size:
+        return Kind.FILE  # Info-ZIP marks so what it was piped
+    kind = _KINDS.get(stat.S_IFMT(mode), Kind.SPECIAL)
     return Kind.DIRECTORY if kind is Kind.FILE and path[-1:] in {"/", "\\"} else kind
 
 

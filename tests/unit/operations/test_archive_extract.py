@@ -287,9 +287,16 @@ def test_climbing_name_is_refused(name: str, tmp_path: Path) -> None:
     "kind", [stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK]
 )
 def test_zip_entry_that_is_no_file_is_refused(kind: int, tmp_path: Path) -> None:
-    data = packed((zip_entry("link", kind | 0o777), b"/etc/passwd"), ("good.txt", b"x"))
+    target = b"" if kind == stat.S_IFIFO else b"/etc/passwd"
+    data = packed((zip_entry("link", kind | 0o777), target), ("good.txt", b"x"))
     assert code(tmp_path, data) == "unsafe_archive"
     assert unpacked(tmp_path, data, exclude="link") == {"good.txt": b"x"}
+
+
+def test_what_was_piped_into_a_zip_is_a_file(tmp_path: Path) -> None:
+    """`zip out.zip -` marks it as a pipe."""
+    data = packed((zip_entry("-", stat.S_IFIFO | 0o600), b"hello"))
+    assert unpacked(tmp_path, data) == {"-": b"hello"}
 
 
 @pytest.mark.parametrize(
@@ -393,6 +400,16 @@ def test_methods_that_are_not_known_are_said(tmp_path: Path) -> None:
         assert code(tmp_path, data, password="x") == "unsupported_variant"
     huge = lzma.compress(tar(*FILES), filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 2**29}])
     assert code(tmp_path, huge) == "unsupported_variant"
+
+
+def test_sparse_file_is_said_to_be_unknown(tmp_path: Path) -> None:
+    sparse = header("holes", tarfile.GNUTYPE_SPARSE).tobuf(tarfile.GNU_FORMAT)
+    block = bytearray(sparse + bytes(1024))
+    block[386:398] = block[398:410] = b"00000000000\0"  # a list of one hole of no length
+    block[483:495] = b"00040000000\0"  # the real size: 8 MiB
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block[:512])
+    assert code(tmp_path, bytes(block), media_type=hostile.TAR) == "unsupported_variant"
 
 
 def test_deflate64_is_unpacked(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ JOB_CODES: Final[dict[str, JobCode]] = {
     "input_changed": JobCode(_PERMANENT, "An input is not what was uploaded; upload it again."),
     "input_missing": JobCode(_PERMANENT, "An input is no longer stored; upload it again."),
     "invalid_params": JobCode(_PERMANENT, "The worker, of another version, refuses a parameter."),
+    "no_preview": JobCode(_PERMANENT, "The document holds no picture of itself."),
     "nothing_matches": JobCode(_PERMANENT, "The archive has no file that is chosen."),
     "media_too_long": JobCode(_PERMANENT, "The sound or film is longer than may be processed."),
     "output_too_large": JobCode(_PERMANENT, "The result would be larger than it may be."),

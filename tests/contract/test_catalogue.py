@@ -188,7 +188,7 @@ def test_hostile_input_ends_in_a_clear_error_or_a_result(
             assert {path.name for path in folder.iterdir()} <= {"in", "out", "spill"}, what
 
 
-@pytest.mark.parametrize("entry", [e for e in REAL if "*/*" not in e.accepts], ids=named)
+@pytest.mark.parametrize("entry", [e for e in REAL if not e.takes("text/plain")], ids=named)
 def test_type_that_is_not_taken_is_refused(entry: Operation, tmp_path: Path) -> None:
     error = attempt(entry, tmp_path / "work", b"hello", "a.txt", "text/plain")
     assert isinstance(error, BadInput)

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from PIL import Image
 
 from fileproc.operations import Input, Limits
-from fileproc.operations.types import detect_file
+from fileproc.operations.types import XLSX, detect_file
 from fileproc.settings import Settings
 from fileproc.worker.sandbox import Assignment, Ending, Sandbox
 from hostile_archives import BOMBS, aes, old_cipher
@@ -19,7 +20,10 @@ from samples import BY_TYPE
 
 HERE = Path(__file__).parent
 MIB = 1024 * 1024
-NAMES = ("archive.create", "archive.extract", "archive.list", "file.compress", "file.hash")
+NAMES = (
+    *("archive.create", "archive.extract", "archive.list", "file.compress", "file.hash"),
+    "file.preview",
+)
 KINDS = (
     *("application/zip", "application/x-tar", "application/gzip", "application/x-bzip2"),
     *("application/x-xz", "application/zstd"),
@@ -96,6 +100,27 @@ async def test_every_digest_is_computed(sandbox: Sandbox, tmp_path: Path) -> Non
     ending = await run(sandbox, tmp_path, "file.hash", b"abc", "text/plain", algorithms=algorithms)
     assert ending.error is None, ending.error
     assert ending.outputs[0].path.read_text().count('"') > 20
+
+
+@pytest.mark.parametrize(
+    "media_type",
+    [
+        "image/webp",
+        "image/heic",
+        "image/svg+xml",
+        "application/pdf",
+        "text/csv",
+        "text/plain",
+        XLSX,
+    ],
+)
+async def test_preview_is_drawn(sandbox: Sandbox, tmp_path: Path, media_type: str) -> None:
+    """With fonts, for texts and tables."""
+    data = BY_TYPE[media_type]()[0]
+    ending = await run(sandbox, tmp_path, "file.preview", data, media_type, format="png")
+    assert ending.error is None, ending.error
+    with Image.open(ending.outputs[0].path) as image:
+        assert len(image.convert("RGB").getcolors(2**24) or ()) > 2
 
 
 @pytest.mark.parametrize("bomb", BOMBS)

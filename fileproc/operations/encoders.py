@@ -16,7 +16,7 @@ QUALITIES: Final = {JPEG: 82, WEBP: 80, AVIF: 55}
 NO_ALPHA: Final = frozenset({JPEG})
 FILMS: Final = frozenset({WEBP, GIF})
 _MOST = {JPEG: 65_500, PNG: 65_500, WEBP: 16_383, AVIF: 16_384, GIF: 65_500, TIFF: 65_500}
-_SAVERS = {
+SAVERS: Final = {
     JPEG: "jpegsave",
     PNG: "pngsave",
     WEBP: "webpsave",
@@ -91,7 +91,7 @@ def save(image: Any, work: Work, params: Saving, target: str, *, lossless: bool 
     image, keep = metadata.reduced(image, keep=params.keep_metadata, gps=params.keep_gps)
     path = work.output(work.input.stem + extension_for_type(target), target)
     quality = params.quality or QUALITIES.get(target)
-    getattr(image, _SAVERS[target])(
+    getattr(image, SAVERS[target])(
         str(path), keep=keep, **_options(target, quality, lossless=lossless)
     )
     work.progress(1, 1, phase="done")

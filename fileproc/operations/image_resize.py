@@ -20,7 +20,7 @@ from fileproc.operations.picture_params import (
     Side,
     Spelling,
 )
-from fileproc.operations.rasters import JPEG, PICTURES, SVG, WEBP, Header
+from fileproc.operations.rasters import PICTURES, Header
 from fileproc.operations.registry import Params, operation
 from fileproc.operations.work import Work
 
@@ -147,23 +147,10 @@ def _check(box: _Box, target: str, header: Header, work: Work, *, frames: int) -
 
 
 def _shrunk_load(opened: Any, source: Any, header: Header, box: _Box, params: Resize) -> Any:
-    """The image, decoded smaller where the format can (JPEG, WebP): far faster.
-
-    At least a factor of two is left to the good resampler, as libvips' own thumbnailer does.
-    """
+    """The image, decoded smaller where the format can."""
     width, height = _stored(box.scaled, header, params)
     factor = min(header.width / width, header.height / height)
-    if source.type == JPEG and (shrink := _power_below(factor / 2)) > 1:
-        return rasters.load(source.path, JPEG, shrink=shrink)
-    if source.type == WEBP and factor > 4:  # noqa: PLR2004 - below, it saves nothing
-        return rasters.load(source.path, WEBP, scale=2 / factor)
-    if source.type == SVG:  # drawn at the size that is wanted, smaller or larger
-        return rasters.load(source.path, SVG, scale=1 / factor)
-    return rasters.pixels(source.path, source.type, opened)
-
-
-def _power_below(factor: float) -> int:
-    return next(power for power in (8, 4, 2, 1) if factor >= power or power == 1)
+    return rasters.pixels(source.path, source.type, opened, factor=factor)
 
 
 def _stored(size: tuple[int, int], header: Header, params: Resize) -> tuple[int, int]:
@@ -177,16 +164,8 @@ def _quarter(header: Header, params: Resize) -> bool:
 
 
 def _scaled(image: Any, header: Header, box: _Box, params: Resize) -> Any:
-    """Scaled to `box.scaled`, in sRGB, upright. Transparent pixels do not bleed into the rest."""
-    width, height = _stored(box.scaled, header, params)
-    alpha = image.hasalpha() and (image.width, image.height) != (width, height)
-    if alpha:
-        before = image.format
-        image = image.premultiply()
-    if (image.width, image.height) != (width, height):
-        image = image.resize(width / image.width, vscale=height / image.height)
-    if alpha:
-        image = image.unpremultiply().cast(before)
+    """Scaled to `box.scaled`, in sRGB, upright."""
+    image = rasters.scaled(image, *_stored(box.scaled, header, params))
     return frames.upright(image, header, auto_orient=params.auto_orient)
 
 

@@ -136,6 +136,14 @@ def load(path: Path, media_type: str, **options: Any) -> Any:
     return getattr(pyvips.Image, _LOADERS[media_type])(str(path), fail_on="error", **options)
 
 
+def load_bytes(data: bytes, media_type: str, *, film: bool = False) -> Any:
+    """Open what we encoded ourselves; with `film` all frames, one above the other."""
+    import pyvips
+
+    pages = {"n": -1} if film and media_type in _ANIMATED else {}
+    return getattr(pyvips.Image, _LOADERS[media_type] + "_buffer")(data, **pages)
+
+
 def read_header(path: Path, media_type: str, **options: Any) -> tuple[Header, Any]:
     """The header, and the opened image (first frame, full size): give that to `pixels`.
 
@@ -180,18 +188,32 @@ def _bmp_header(path: Path) -> Header:
     )
 
 
-def pixels(path: Path, media_type: str, opened: Any) -> Any:
+def pixels(path: Path, media_type: str, opened: Any, *, factor: float = 1.0) -> Any:
     """The image that `read_header` opened, with a decoder behind it (sequential, if it can be).
+
+    Where `factor` is above 1 it may come smaller, at most by half of that, so that the good
+    resampler has the rest: JPEG and WebP are decoded smaller, which is far faster. A drawing is
+    drawn exactly so much smaller, or larger.
 
     Raises:
         BadInput: `corrupt_input`.
         OutOfResources: `out_of_memory`.
     """
+    if media_type == JPEG and (shrink := _power_below(factor / 2)) > 1:
+        return load(path, JPEG, shrink=shrink)
+    if media_type == WEBP and factor > 4:  # noqa: PLR2004 - below, it saves nothing
+        return load(path, WEBP, scale=2 / factor)
+    if media_type == SVG and factor != 1:
+        return load(path, SVG, scale=1 / factor)
     if media_type == BMP:
         return visitors.bmp_pixels(path)
     if media_type == HEIC:
         return visitors.heic_pixels(path, opened)
     return opened
+
+
+def _power_below(factor: float) -> int:
+    return next(power for power in (8, 4, 2, 1) if factor >= power or power == 1)
 
 
 def check_pixels(width: int, height: int, frames: int, limits: Limits) -> None:
@@ -212,6 +234,17 @@ def check_pixels(width: int, height: int, frames: int, limits: Limits) -> None:
             " pixels in all are taken.",
             code="image_too_large",
         )
+
+
+def scaled(image: Any, width: int, height: int) -> Any:
+    """In another size. Transparent pixels do not bleed into the rest."""
+    if (image.width, image.height) == (width, height):
+        return image
+    before, alpha = image.format, image.hasalpha()
+    if alpha:
+        image = image.premultiply()
+    image = image.resize(width / image.width, vscale=height / image.height)
+    return image.unpremultiply().cast(before) if alpha else image
 
 
 def to_srgb(image: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -127,7 +128,8 @@ def masks_of_masks(depth: int = 12, width: int = 6) -> bytes:
     return drawn(document, page, part)
 
 
-def glyph_that_writes_itself() -> bytes:
+def glyph_that_writes_itself(*, behind_a_harmless_one: bool = False) -> bytes:
+    """Of a Type 3 font; the harmless one is written into the page's own dictionary."""
     document, page = blank()
     glyph = Stream(document, b"1000 0 0 0 750 750 d1 BT /T 1 Tf (aa) Tj ET")
     font = document.make_indirect(
@@ -145,7 +147,12 @@ def glyph_that_writes_itself() -> bytes:
     )
     font.Resources = Dictionary(Font=Dictionary(T=font))
     page.Resources = Dictionary(Font=Dictionary(T=font))
-    page.Contents = Stream(document, b"BT /T 12 Tf (aaaa) Tj ET")
+    page.Contents = Stream(document, b"BT /A 12 Tf (a) Tj /T 12 Tf (aaaa) Tj ET")
+    if behind_a_harmless_one:
+        glyphs = Dictionary(a=Stream(document, b"1000 0 0 0 750 750 d1 0 0 9 9 re f"))
+        direct = Dictionary(Subtype=Name.Type3, CharProcs=glyphs, Resources=Dictionary())
+        looped = Dictionary({key: font[key] for key in font.keys()})  # noqa: SIM118 - no dict
+        page.Resources = Dictionary(Font=Dictionary(A=direct, T=looped))
     return saved(document)
 
 
@@ -226,6 +233,24 @@ def packed_table(megabytes: int, times: int) -> bytes:
     )
 
 
+def many_objects(count: int) -> bytes:
+    """So many numbers, packed into one stream of objects."""
+    listed = b"".join(b"%d %d " % (10 + number, 2 * number) for number in range(count))
+    packed = zlib.compress(listed + b"0 " * count)
+    body = _HEAD + b"2 0 obj\n<</Type/Pages/Kids[3 0 R]/Count 1>>\nendobj\n"
+    offsets = [0, body.index(b"1 0 obj"), body.index(b"2 0 obj"), len(body)]
+    body += _PAGE
+    offsets.append(len(body))
+    held = b"4 0 obj\n<</Type/ObjStm/N %d/First %d/Filter/FlateDecode/Length %d>>\nstream\n"
+    body += held % (count, len(listed), len(packed)) + packed + b"\nendstream\nendobj\n"
+    plain = [(1, offset, 0) for offset in [*offsets, len(body), 0, 0, 0, 0]]
+    rows = [*plain, *((2, 4, number) for number in range(count))]
+    table = zlib.compress(b"".join(struct.pack(">BII", *row) for row in rows))
+    said = b"5 0 obj\n<</Type/XRef/Size %d/W[1 4 4]/Root 1 0 R/Filter/FlateDecode/Length %d>>\n"
+    tail = b"stream\n%s\nendstream\nendobj\nstartxref\n%d\n%%%%EOF\n" % (table, len(body))
+    return body + said % (10 + count, len(table)) + tail
+
+
 def deep_arrays(depth: int = 100_000) -> bytes:
     return pdf(("One",), extra="/X " + "[" * depth + "]" * depth)
 
@@ -234,6 +259,7 @@ def deep_arrays(depth: int = 100_000) -> bytes:
 ENDLESS_STRUCTURE: dict[str, Callable[[], bytes]] = {
     "one page a million times": lambda: same_page_often(1_000_000),
     "too many pages": lambda: many_pages(100_000),
+    "too many objects": lambda: many_objects(510_000),
     "ring of pages": ring_of_pages,
     "packed table": lambda: packed_table(40, 1),
     "twice packed table": lambda: packed_table(40, 2),
@@ -252,6 +278,7 @@ ENDLESS_DRAWING: dict[str, Callable[[], bytes]] = {
     "patterns of patterns": patterns_of_patterns,
     "masks of masks": masks_of_masks,
     "glyph that writes itself": glyph_that_writes_itself,
+    "glyph behind a harmless one": lambda: glyph_that_writes_itself(behind_a_harmless_one=True),
     "annotation that draws itself": annotation_that_draws_itself,
     "packed contents": lambda: packed_contents(1),
     "twice packed contents": lambda: packed_contents(2),

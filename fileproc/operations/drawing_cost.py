@@ -49,7 +49,7 @@ class _Scope(NamedTuple):
     """Resources that names are looked up in, and whose they are."""
 
     resources: Any
-    owner: tuple[int, int]
+    owner: Any
 
 
 class _Call(NamedTuple):
@@ -90,6 +90,7 @@ class _Parts:
         self._budget, self._pixels = budget, pixels
         self._weights: dict[Any, int] = {}
         self._open: set[Any] = set()
+        self._callers: dict[Any, bool] = {}
         self._pictures: dict[Any, int] = {}
 
     def check_page(self, page: Any) -> None:
@@ -125,21 +126,35 @@ class _Parts:
     def _contents_weight(self, streams: list[Any], scope: _Scope, depth: int) -> int:
         data = b"\n".join(map(_unpacked, streams))
         weight = self._sum(0, len(data) + _CALL_BYTES)
+        if not self._may_call(scope):
+            return weight
         names: Counter[tuple[bytes, ...]] = Counter()
         for found in _CALL.finditer(data):
             names[found.groups(b"")] += 1
             weight = self._sum(weight, _CALL_BYTES)
-        painted = sum(1 for _ in _PAINT.finditer(data)) if depth and names else 1
+        painted = 0
         for (name, comment, operator), times in names.items():
             for given in _ANY if comment else (operator,):
                 for call in _called(scope, name, given):
                     if call.part.get("/Subtype") == "/Image":
                         self._see_picture(call.part)
                         continue
+                    if call.repeated and depth and not painted:
+                        painted = sum(1 for _ in _PAINT.finditer(data))
                     count = 1 if given == b"Tf" else max(times, painted * call.repeated)
                     one = self._weight(call.part, call.scope, depth + 1)
                     weight = self._sum(weight, count * one)
         return weight
+
+    def _may_call(self, scope: _Scope) -> bool:
+        """Whether there is anything that contents could draw; mostly there are only fonts."""
+        if scope.owner not in self._callers:
+            self._callers[scope.owner] = any(
+                dictionary(entry) is None or kind != "/Font" or entry.get("/Subtype") == "/Type3"
+                for kind in ("/XObject", "/Pattern", "/ExtGState", "/Font")
+                for entry in _values(_get(scope.resources, kind))
+            )
+        return self._callers[scope.owner]
 
     def _see_picture(self, picture: Any) -> None:
         """Add up the pixels of the page's pictures, each counted once.
@@ -167,18 +182,19 @@ def _called(scope: _Scope, name: bytes, operator: bytes) -> Iterator[_Call]:
         mask = _get(_get(entry, "/SMask"), "/G")
         parts = [_Call(mask, scope, repeated=True)]
     elif operator == b"Tf":
-        parts = list(_glyphs(entry, scope))
+        parts = list(_glyphs(entry, scope, name))
     else:
         parts = [_Call(entry, scope, repeated=operator != b"Do")]
     yield from (call for call in parts if is_stream(call.part))
 
 
-def _glyphs(font: Any, scope: _Scope) -> Iterator[_Call]:
+def _glyphs(font: Any, scope: _Scope, name: bytes) -> Iterator[_Call]:
     """Those of a Type 3 font are contents as well; PDFium draws each once and keeps it."""
     if _get(font, "/Subtype") != "/Type3":
         return
     own = dictionary(font.get("/Resources"))
-    inner = scope if own is None else _Scope(own, font.objgen)
+    owner = font.objgen if font.is_indirect else (scope.owner, name)
+    inner = scope if own is None else _Scope(own, owner)
     for glyph in _values(font.get("/CharProcs")):
         yield _Call(glyph, inner, repeated=False)
 

@@ -21,6 +21,8 @@ PDF: Final = "application/pdf"
 MAX_PAGES: Final = 50_000  # a shelf of books; listing them takes about a second
 MAX_UNPACKED_BYTES: Final = 64 * 1024 * 1024  # of one stream, where anything is unpacked at all
 MAX_OBJECTS: Final = 2_000_000
+_FREE_OBJECTS = 500_000  # some 400 bytes of memory each; more of them only where the file is large
+_BYTES_PER_OBJECT = 15  # of a file, at least, in honest documents
 _MAX_TABLE_BYTES = 16 * 1024 * 1024  # of the table of objects: at least 5 bytes for each
 _MAX_NODES = 100_000  # of the tree of pages
 _LIMITS: Final[dict[str, Any]] = {
@@ -86,7 +88,7 @@ def opened(path: Path, password: str | None) -> Iterator[Any]:
             raise _locked(password) from exc
         with pdf:
             pikepdf.settings.set_qpdf_limits(**_LIMITS)
-            _check_objects(pdf)
+            _check_objects(pdf, path.stat().st_size)
             _check_pages(pdf)
             yield pdf
 
@@ -132,12 +134,14 @@ def too_complex(sentence: str) -> BadInput:
     return BadInput(sentence, code="document_too_complex")
 
 
-def _check_objects(pdf: Any) -> None:
+def _check_objects(pdf: Any, file_bytes: int) -> None:
     """Refuse an endless table of objects: qpdf goes on without it, other readers would not."""
     if any("limit exceeded" in str(warning) for warning in pdf.get_warnings()):
         raise too_complex("A table in the PDF unpacks to more than is taken.")
-    if int(pdf.trailer.get("/Size", 0)) > MAX_OBJECTS:
-        raise too_complex(f"The PDF has more than {MAX_OBJECTS:,} objects; no more are taken.")
+    said = pdf.trailer.get("/Size")
+    count = said if isinstance(said, int) else 0
+    if count > min(MAX_OBJECTS, max(_FREE_OBJECTS, file_bytes // _BYTES_PER_OBJECT)):
+        raise too_complex(f"The PDF has {count:,} objects, more than are taken for its size.")
 
 
 def _check_pages(pdf: Any) -> None:

@@ -23,6 +23,7 @@ from PIL import Image, ImageChops, ImageDraw, ImageStat
 from fileproc.operations import Input, Limits, Work, find
 from fileproc.operations.compression import zstd
 from fileproc.operations.types import detect_file
+from films import film as film_file
 
 CORNERS = {"red": (0, 0), "lime": (1, 0), "blue": (0, 1), "yellow": (1, 1)}
 _TO_STORED = {
@@ -426,5 +427,6 @@ BY_TYPE: dict[str, Callable[[], tuple[bytes, str]]] = {
     "application/x-xz": lambda: (tarred(lzma.compress), "files.tar.xz"),
     "application/zstd": lambda: (tarred(zstd().compress), "files.tar.zst"),
     "audio/wav": lambda: (wav(), "beep.wav"),
+    "video/mp4": lambda: (film_file(second_s=0.2), "film.mp4"),
     "text/plain": lambda: (b"a note\n", "note.txt"),
 }

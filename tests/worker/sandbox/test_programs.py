@@ -19,12 +19,15 @@ import pytest
 
 from fileproc.errors import ErrorClass
 from fileproc.jobs import Progress
+from fileproc.operations import Input, Limits
 from fileproc.operations.programs import installed
+from fileproc.operations.types import detect_file
 from fileproc.settings import Settings
 from fileproc.worker.sandbox import Assignment, Sandbox, ZygoteLost
 from fileproc.worker.sandbox.groups import members
 from fileproc.worker.zygote.kernel import Kernel, detect
 from fileproc.worker.zygote.landlock import loader_of
+from films import film
 
 HERE = Path(__file__).parent
 PRELOAD = (str(HERE / "hostile.py"), str(HERE / "escapes.py"))
@@ -134,6 +137,87 @@ async def test_the_program_itself_is_held(
     for each in found[1:8]:
         assert "Permission denied" in each["said"] or "not permitted" in each["said"], each["said"]
     assert not outside.with_name("made.wav").exists()
+
+
+async def test_a_program_that_the_worker_lacks_is_named(
+    settings: Settings, assign: Callable[..., Assignment]
+) -> None:
+    async with Sandbox.open(settings, programs={}) as sandbox:
+        ending = await sandbox.run(
+            assign("", operation="media.info", programs=FFMPEG, inputs=(("a.wav", b"RIFF"),)),
+            ignore,
+        )
+    assert ending.error is not None
+    assert (ending.error.job_code, ending.error.job_class) == (
+        "program_missing",
+        ErrorClass.TRANSIENT,  # another worker may have it
+    )
+    assert "ffmpeg" in ending.error.detail
+
+
+# --- real operations ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("operation", "params", "types"),
+    [
+        ("media.info", {}, ["application/json"]),
+        ("video.transcode", {"effort": "fast"}, ["video/mp4"]),
+        ("video.transcode", {"format": "webm", "effort": "fast"}, ["video/webm"]),
+        ("video.thumbnails", {"count": 2, "layout": "both"}, ["image/jpeg"] * 3),
+        ("video.preview", {"format": "gif"}, ["image/gif"]),
+        ("video.preview", {"format": "webp"}, ["image/webp"]),
+        ("audio.convert", {"format": "mp3"}, ["audio/mpeg"]),
+        ("audio.convert", {"format": "opus"}, ["audio/ogg"]),
+        ("audio.normalize", {}, ["audio/mp4", "application/json"]),
+        ("audio.waveform", {}, ["application/json", "image/png"]),
+    ],
+)
+async def test_operations_on_films_work_in_it(
+    sandbox: Sandbox, operation: str, params: dict[str, object], types: list[str], tmp_path: Path
+) -> None:
+    data = film(second_s=0.2)
+    (tmp_path / "in").write_bytes(data)
+    given = Input(tmp_path / "in", "film.mp4", len(data), "0" * 64, "video/mp4")
+    heard: list[Progress] = []
+    ending = await sandbox.run(
+        Assignment("job", operation, dict(params), 1, tmp_path, [given], Limits(), programs=FFMPEG),
+        heard.append,
+    )
+    assert ending.error is None, ending.error
+    assert [output.type for output in ending.outputs] == types
+    assert [detect_file(output.path, output.name) for output in ending.outputs] == types
+    assert "ffmpeg" in (ending.engine or "")
+    assert heard
+    assert ending.usage.cpu_s > 0
+
+
+async def test_memory_that_a_decoder_lacks_is_named(sandbox: Sandbox, tmp_path: Path) -> None:
+    data = film(size="1280x720", second_s=0.04)
+    (tmp_path / "in").write_bytes(data)
+    given = Input(tmp_path / "in", "film.mp4", len(data), "0" * 64, "video/mp4")
+    assignment = Assignment(
+        "job", "video.transcode", {"effort": "best"}, 1, tmp_path, [given],
+        Limits(memory_bytes=60 * MIB), programs=FFMPEG,
+    )  # fmt: skip
+    ending = await sandbox.run(assignment, ignore)
+    assert ending.error is not None
+    assert ending.error.job_class in {ErrorClass.RESOURCE, ErrorClass.CRASH}
+    assert ending.error.job_code in {"out_of_memory", "crashed"}
+
+
+async def test_a_result_that_is_too_large_is_named(sandbox: Sandbox, tmp_path: Path) -> None:
+    data = film(size="1280x720", second_s=0.2)
+    (tmp_path / "in").write_bytes(data)
+    given = Input(tmp_path / "in", "film.mp4", len(data), "0" * 64, "video/mp4")
+    noise = {"format": "wav", "sample_rate": 192_000, "channels": 2, "bits": 24}
+    assignment = Assignment(
+        "job", "audio.convert", noise, 1, tmp_path, [given],
+        Limits(scratch_bytes=len(data) + 300_000), programs=FFMPEG,
+    )  # fmt: skip
+    ending = await sandbox.run(assignment, ignore)
+    assert ending.error is not None
+    assert ending.error.job_code == "scratch_full"
 
 
 # --- greed -------------------------------------------------------------------------------------

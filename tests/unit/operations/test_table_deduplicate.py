@@ -70,7 +70,8 @@ def test_objects_are_the_same_whatever_their_order(tmp_path: Path) -> None:
 
 def test_parquet_keeps_its_types_and_its_order(tmp_path: Path) -> None:
     data = parquet(
-        'SELECT (range * 7919 % 1000)::SMALLINT AS "row", [1] AS l, NULL::INT AS n FROM range(50000)'
+        'SELECT (range * 7919 % 1000)::SMALLINT AS "row", [1] AS l, NULL::INT AS n'
+        " FROM range(50000)"
     )
     (tmp_path / "work").mkdir()
     (tmp_path / "made").write_bytes(once(tmp_path / "work", data, PARQUET))

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from fileproc.operations.columnar import Column, judged, quoted
 from fileproc.operations.work import BadInput
@@ -86,13 +86,13 @@ class Condition(BaseModel):
         None,
         description="What it is compared with; a list for in and not_in, a pair for between.",
     )
-    all: Annotated[list[Condition], Field(min_length=1)] | None = Field(
+    all: Annotated[list[Nested], Field(min_length=1)] | None = Field(
         None, description="Conditions that must all hold."
     )
-    any: Annotated[list[Condition], Field(min_length=1)] | None = Field(
+    any: Annotated[list[Nested], Field(min_length=1)] | None = Field(
         None, description="Conditions of which one must hold."
     )
-    negated: Condition | None = Field(None, alias="not", description="What must not hold.")
+    negated: Nested | None = Field(None, alias="not", description="What must not hold.")
 
     @model_validator(mode="after")
     def _one_thing(self) -> Condition:
@@ -123,6 +123,14 @@ class Condition(BaseModel):
     def parts(self) -> list[Condition]:
         """The conditions within this one."""
         return [*(self.all or ()), *(self.any or ()), *([self.negated] if self.negated else ())]
+
+
+# In the schema a condition within another is an object: OpenAPI has every definition in its place,
+# and one within itself has none.
+Nested = Annotated[
+    Condition, WithJsonSchema({"type": "object", "description": "A condition like this one."})
+]
+Condition.model_rebuild()
 
 
 def bounded(condition: Condition | None) -> Condition | None:

@@ -181,6 +181,13 @@ def liar(says: int, holds: bytes) -> bytes:
     return assembled([Part(b"liar", deflated(holds), method=8, crc=crc, size=says)])
 
 
+def lie_of_tar() -> bytes:
+    """A file of a terabyte, it says, and then nothing."""
+    info = tarfile.TarInfo("large")
+    info.size = 2**40
+    return info.tobuf(tarfile.GNU_FORMAT) + bytes(1024)
+
+
 def nested(levels: int) -> bytes:
     """Archives in an archive, each ten times over."""
     data = packed(("zeros", ZEROS[:100_000]))
@@ -205,6 +212,7 @@ BOMBS: dict[str, Callable[[], tuple[bytes, str]]] = {
     "many entries of tar": lambda: (crowd_of_tar(25_000), TAR),
     "zip64 lie": lambda: (liar(2**62, b"a" * 99), ZIP),
     "small lie": lambda: (liar(100, random.Random(2).randbytes(50_000)), ZIP),
+    "lie of tar": lambda: (lie_of_tar(), TAR),
     "depth": lambda: (packed(("/".join("a" * 100), b"")), ZIP),
 }
 

@@ -118,6 +118,7 @@ class _Brotli:
         import brotli  # type: ignore[import-untyped]  # it has none
 
         self._inner = brotli.Decompressor()
+        self._full = False  # of the last piece: more may follow, although all input is taken
 
     @property
     def eof(self) -> bool:
@@ -125,10 +126,12 @@ class _Brotli:
 
     @property
     def needs_input(self) -> bool:
-        return bool(self._inner.can_accept_more_data())
+        return not self._full and bool(self._inner.can_accept_more_data())
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
-        return bytes(self._inner.process(data, output_buffer_limit=max_length))
+        piece = bytes(self._inner.process(data, output_buffer_limit=max_length))
+        self._full = len(piece) >= max_length
+        return piece
 
 
 def zstd() -> ModuleType:

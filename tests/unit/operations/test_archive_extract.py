@@ -18,7 +18,7 @@ import pytest
 
 import hostile_archives as hostile
 from fileproc.errors import InvalidRequestError
-from fileproc.operations import BadInput, Limits, archives, compression, find
+from fileproc.operations import BadInput, Limits, archives, compression, find, tars
 from hostile_archives import BOMBS, Part, assembled, header, packed, tar, zip_entry
 from samples import jpeg, run
 
@@ -367,6 +367,26 @@ def test_flipped_bit_in_the_data_is_noticed(kind: str, tmp_path: Path) -> None:
     assert code(tmp_path, bytes(data), media_type=media_type) == "corrupt_input"
 
 
+def test_zip_whose_entries_begin_before_it_is_refused(tmp_path: Path) -> None:
+    data = bytearray(packed(("a", b"x")))
+    data[-6:-2] = (int.from_bytes(data[-6:-2], "little") + 1000).to_bytes(4, "little")
+    assert code(tmp_path, bytes(data), media_type=hostile.ZIP) == "corrupt_input"
+
+
+def test_list_of_few_entries_can_be_too_long_as_well(tmp_path: Path) -> None:
+    parts = [Part(b"%d" % i, b"") for i in range(300)]
+    data = bytearray(assembled(parts))
+    listed = b"".join(
+        part.listed(33 * i)[:28] + b"\0\0\x60\xea" + part.listed(0)[32:] + bytes(60_000)
+        for i, part in enumerate(parts)
+    )
+    data[-10:-6] = len(listed).to_bytes(4, "little")
+    body = int.from_bytes(data[-6:-2], "little")
+    error = refusal(tmp_path, bytes(data[:body]) + listed + bytes(data[-22:]))
+    assert error.job_code == "archive_bomb"
+    assert "entries" in error.detail
+
+
 def test_damaged_header_within_a_tar_is_no_early_end(tmp_path: Path) -> None:
     data = bytearray(tar(("a", b"x" * 512), ("b", b"y")))
     data[1024 + 20] ^= 1
@@ -374,19 +394,24 @@ def test_damaged_header_within_a_tar_is_no_early_end(tmp_path: Path) -> None:
 
 
 def test_headers_that_lead_back_or_nowhere_end(tmp_path: Path) -> None:
-    looped = tarfile.TarInfo("loop")
-    looped.size = -1024
     block = bytearray(tar(("a", b""))[:512])
     block[124:136] = b"\xff" * 10 + b"\xfc\x00"  # -1024 in base 256
     block[148:156] = b" " * 8
     block[148:156] = b"%06o\0 " % sum(block)
     assert code(tmp_path, bytes(block) + bytes(4096), media_type=hostile.TAR) == "corrupt_input"
-    chain = b"".join(
-        tar((header("x", tarfile.XHDTYPE), b"11 path=a\n\n"))[:1024] for _ in range(900)
-    )
-    assert code(tmp_path, chain, media_type=hostile.TAR) == "corrupt_input"
+    links = tar((header("x", tarfile.XHDTYPE), b"10 path=a\n"))[:1024] * 900
+    for chain in (links, tar(("first", b""))[:512] + links):
+        assert code(tmp_path, chain, media_type=hostile.TAR) == "corrupt_input"
     digits = tar((header("x", tarfile.XHDTYPE), b"1" * 60_000), ("a", b""))
     assert code(tmp_path, digits, media_type=hostile.TAR) == "corrupt_input"
+
+
+def test_archive_is_read_forward_only() -> None:
+    stream = tars._Forward(iter([b"abc", b"def"]))
+    assert (stream.read(4), stream.seek(5), stream.read(9), stream.tell()) == (b"abcd", 5, b"f", 6)
+    for position in (5, -1, 7):
+        with pytest.raises(BadInput):
+            stream.seek(position)
 
 
 def test_compressed_file_without_a_tar_is_no_archive(tmp_path: Path) -> None:

@@ -86,7 +86,8 @@ def test_bomb_is_listed_or_refused_without_unpacking_it(tmp_path: Path) -> None:
         try:
             ran = run("archive.list", tmp_path, data, media_type=media_type)
         except BadInput as error:
-            assert error.job_code == "archive_bomb", bomb  # noqa: PT017 - not all are refused
+            code = "corrupt_input" if bomb == "lie of tar" else "archive_bomb"  # it ends too early
+            assert error.job_code == code, bomb  # noqa: PT017 - not all are refused
             assert media_type != hostile.ZIP or bomb == "many entries"
         else:
             assert media_type == hostile.ZIP, bomb

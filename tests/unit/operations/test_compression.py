@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import lzma
 import random
 import zlib
@@ -14,7 +15,7 @@ import pytest
 
 from fileproc.errors import InvalidRequestError
 from fileproc.operations import BadInput, Limits, find
-from fileproc.operations.compression import LEVELS, zstd
+from fileproc.operations.compression import BROTLI, LEVELS, Meter, decompressed, zstd
 from samples import Ran, archive, run
 
 chance = random.Random(11)
@@ -153,6 +154,16 @@ def test_bomb_is_refused_early(kind: str, tmp_path: Path) -> None:
     bomb = pack(bytes(60_000_000))
     assert code(tmp_path, bomb, "x" + extension) == "archive_bomb"
     assert (tmp_path / "out" / "0").stat().st_size < 40_000_000
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_pieces_are_small_whatever_the_file_would_like(kind: str) -> None:
+    bomb = io.BytesIO(OTHERS[kind][1](bytes(20_000_000)))
+    meter = Meter(size=10**9, most=10**9)
+    media_type = BROTLI if kind == "brotli" else _type(kind)
+    sizes = [len(piece) for piece in decompressed(bomb, media_type, meter)]
+    assert sum(sizes) == 20_000_000
+    assert max(sizes) < 3_000_000
 
 
 @pytest.mark.parametrize("kind", OTHERS)

@@ -207,8 +207,9 @@ def test_picture_in_an_office_file_is_taken(tmp_path: Path) -> None:
         (jpeg()[:2000], "corrupt_input"),
         (png_that_claims(60_000, 60_000), "image_too_large"),
         (bytes(50_000_000), "archive_bomb"),
+        (random.Random(4).randbytes(9_000_000), "archive_bomb"),
     ],
-    ids=["none", "text", "svg", "cut", "flood", "bomb"],
+    ids=["none", "text", "svg", "cut", "flood", "bomb", "large"],
 )
 def test_office_file_without_a_good_picture_is_refused(
     thumbnail: bytes | None, code: str, tmp_path: Path

@@ -38,7 +38,7 @@ class Info(Params):
     engines=("pyvips",),
 )
 def info(work: Work, params: Info) -> None:
-    """Read a picture's header, and its first frame, into `info.json`.
+    """Read a picture's header, and its first frame, into a JSON document.
 
     `width` and `height` are those of the upright picture, `duration_s` that of an animation.
     `exif` has make, model, lens, time and exposure; `gps.present` says whether the place is in it.
@@ -61,7 +61,7 @@ def info(work: Work, params: Info) -> None:
         work.progress(0, 1, phase="look")
         if params.colours or params.hashes:
             report |= _looks(work, header, opened, params)
-    path = work.output("info.json", "application/json")
+    path = work.output(f"{source.stem}.json", "application/json")
     path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     work.progress(1, 1, phase="done")
 

@@ -8,6 +8,7 @@ a pixel is decoded.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -151,6 +152,8 @@ def read_header(path: Path, media_type: str, **options: Any) -> tuple[Header, An
     """
     if media_type == BMP:
         return _bmp_header(path), None
+    if media_type == WEBP:
+        _check_webp_frames(path)
     image = load(path, media_type, **options)
     frames = _number(image, "n-pages", 1)
     orientation = _number(image, "orientation", 1)
@@ -167,6 +170,25 @@ def read_header(path: Path, media_type: str, **options: Any) -> tuple[Header, An
         vector=media_type == SVG,
     )
     return header, image
+
+
+def _check_webp_frames(path: Path) -> None:
+    """Count the frames before libwebp does: its time grows with their square.
+
+    Raises:
+        BadInput: `image_too_large`.
+    """
+    chunks = frames = 0
+    with path.open("rb") as file:
+        end, at = file.seek(0, 2), 12
+        while at + 8 <= end:
+            file.seek(at)
+            name, size = struct.unpack("<4sI", file.read(8))
+            at += 8 + size + size % 2
+            chunks += 1
+            frames += name == b"ANMF"
+            if frames > MAX_FRAMES or chunks > 2 * MAX_FRAMES:  # other chunks are few
+                raise _too_many(frames)
 
 
 def _number(image: Any, name: str, otherwise: int) -> int:
@@ -223,10 +245,7 @@ def check_pixels(width: int, height: int, frames: int, limits: Limits) -> None:
         BadInput: `image_too_large`.
     """
     if frames > MAX_FRAMES:
-        raise BadInput(
-            f"The image has {frames:,} frames; at most {MAX_FRAMES:,} are taken.",
-            code="image_too_large",
-        )
+        raise _too_many(frames)
     if width * height * frames > limits.pixels:
         many = f" in {frames:,} frames" if frames > 1 else ""
         raise BadInput(
@@ -245,6 +264,14 @@ def scaled(image: Any, width: int, height: int) -> Any:
         image = image.premultiply()
     image = image.resize(width / image.width, vscale=height / image.height)
     return image.unpremultiply().cast(before) if alpha else image
+
+
+def _too_many(frames: int) -> BadInput:
+    return BadInput(
+        f"The image has {frames:,} frames or more, or as many chunks; at most {MAX_FRAMES:,} are"
+        " taken.",
+        code="image_too_large",
+    )
 
 
 def to_srgb(image: Any) -> Any:

@@ -4,6 +4,7 @@ import base64
 import codecs
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,20 @@ def test_libvips_loader_stays_blocked_but_for_the_moment(tmp_path: Path) -> None
     for call in calls:
         with pytest.raises(BadInput), rasters.decoding():
             call()
+
+
+def test_loader_is_blocked_again_as_soon_as_the_drawing_is_open(tmp_path: Path) -> None:
+    import pyvips
+
+    path = tmp_path / "a.svg"
+    path.write_bytes(svg())
+    with rasters.decoding():
+        for data in (svg(), b"<svg"):
+            path.write_bytes(data)
+            with suppress(BadInput):
+                rasters.load(path, rasters.SVG)
+            with pytest.raises(pyvips.Error, match="blocked"):
+                pyvips.Image.svgload_buffer(svg())
 
 
 # --- document types --------------------------------------------------------------------------

@@ -63,7 +63,7 @@ def of_sheet(body: bytes) -> bytes:
 
 def test_values_become_texts_that_say_the_same(tmp_path: Path) -> None:
     day = dt.date(2026, 11, 22)
-    table = [["n", "f", "t", "d", "b"], [7, 1.5, "007", day, True], [1e300, -0.25]]
+    table: list[list[Any]] = [["n", "f", "t", "d", "b"], [7, 1.5, "007", day, True], [1e300, -0.25]]
     assert read(tmp_path, xlsx(table)) == [
         ["n", "f", "t", "d", "b"],
         ["7", "1.5", "007", "2026-11-22", "true"],
@@ -91,7 +91,11 @@ def test_formulas_give_their_last_result(tmp_path: Path) -> None:
 
 
 def test_workbook_becomes_typed_parquet(tmp_path: Path) -> None:
-    table = [["i", "f", "z", "d"], [1, 0.1 + 0.2, "007", dt.date(2026, 1, 2)], [2, 1e-5, "8", None]]
+    table: list[list[Any]] = [
+        ["i", "f", "z", "d"],
+        [1, 0.1 + 0.2, "007", dt.date(2026, 1, 2)],
+        [2, 1e-5, "8", None],
+    ]
     ran = run("table.convert", tmp_path, xlsx(table), "t.xlsx", media_type=XLSX, to="jsonl")
     assert json.loads(ran.data.splitlines()[0])["z"] == "007"
     ran = run("table.profile", tmp_path, xlsx(table), "t.xlsx", media_type=XLSX, report="json")

@@ -22,7 +22,7 @@ from fileproc.operations import BadInput, Limits, archives, compression, find, t
 from hostile_archives import BOMBS, Part, assembled, header, packed, tar, zip_entry
 from samples import jpeg, run
 
-# What stream-unzip calls of pycryptodome is to go with its version 5, which is excluded.
+# stream-unzip relies on a default of pycryptodome's that is to be removed, it does not say when.
 pytestmark = pytest.mark.filterwarnings("ignore:PBKDF2 without:DeprecationWarning")
 
 NOISE = random.Random(7).randbytes(300_000)

@@ -166,11 +166,11 @@ _SAID: tuple[tuple[str, Callable[[], JobError]], ...] = (
         lambda: BadInput(f"The file has more than {MAX_STREAMS} streams.", code="too_many_streams"),
     ),
     (
-        r"exceeds max_pixels|picture size \d+x\d+ is invalid|video size",
+        r"exceeds specified max pixel count",
         lambda: BadInput("Its pictures are larger than may be decoded.", code="image_too_large"),
     ),
     (
-        r"cannot allocate memory|out of memory|malloc|allocation failed",
+        r"cannot allocate|out of memory|malloc|failed to map|temporarily unavailable|generic error",
         lambda: OutOfResources(
             "The file needs more memory than one attempt may use.", code="out_of_memory"
         ),
@@ -182,9 +182,9 @@ _SAID: tuple[tuple[str, Callable[[], JobError]], ...] = (
         ),
     ),
     (
-        r"unknown encoder|encoder not found|encoder '[^']*' not found|no such filter",
+        r"unknown encoder|encoder not found|no such filter|error while loading shared libraries",
         lambda: JobError(
-            "The ffmpeg of this worker was built without what the result needs.",
+            "The ffmpeg of this worker lacks what the result needs: a codec, or a library.",
             code="program_missing",
         ),
     ),

@@ -15,6 +15,8 @@ from fileproc.operations.programs import Program
 from fileproc.worker.zygote import landlock, libc, rlimits, seccomp
 from fileproc.worker.zygote.kernel import Kernel
 
+# Programs take all cores there are; the worker's heartbeat and its zygote come before them.
+_NICER = 5
 # The zygote's own limit of open files: children close everything up to it.
 MAX_DESCRIPTORS = 4096
 
@@ -73,6 +75,8 @@ class Confinement:
         """
         allowed = [name for name in programs if name in self.programs]
         _stand_apart(folder, parent)
+        if allowed:
+            os.nice(_NICER)
         if libc.LINUX:
             libc.refuse_new_privileges()
             self._give_up_rights()

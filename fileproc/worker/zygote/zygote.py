@@ -42,7 +42,7 @@ from fileproc.worker.zygote.protocol import (
 
 Orders = Channel[Prepare | Start | Kill]
 _KIB_OF_MAXRSS = 1024 if libc.LINUX else 1
-_GROUP_GONE_WITHIN_S = 1.0  # a process that waits for a broken disk is not waited for
+_GROUP_GONE_WITHIN_S = 3.0  # a process that waits for a broken disk is not waited for
 _LOOK_AGAIN_S = 0.001
 
 

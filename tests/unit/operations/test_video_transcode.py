@@ -10,7 +10,7 @@ from fileproc.operations import BadInput, find
 from films import colour, duration_s, film, frames, picture, tone, turned
 from samples import Ran, run
 
-FRAME_S = 1 / 25
+FRAME_S = 1 / 25 + 1e-6
 
 
 def transcoded(

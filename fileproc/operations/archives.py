@@ -15,6 +15,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from fileproc.operations import compression
+from fileproc.operations.directories import MAX_ENTRIES
 from fileproc.operations.work import BadInput, Work
 
 ZIP: Final = "application/zip"
@@ -27,7 +28,6 @@ COMPRESSED: Final = (
 )  # a tar is in them, or they are refused
 ARCHIVES: Final = (ZIP, TAR, *COMPRESSED)
 
-MAX_ENTRIES: Final = 20_000  # a second of reading the headers of a tar
 MAX_DEPTH: Final = 64  # folders in folders
 _MAX_PATH = 4_096  # characters; PATH_MAX of Linux
 

@@ -20,8 +20,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, TYPE_CHECKING, Any, Final
 
+from fileproc.operations import directories
 from fileproc.operations.rows import CHUNK_BYTES, MAX_COLUMNS
-from fileproc.operations.types import DIRECTORY_BYTES, directory_size
 from fileproc.operations.work import BadInput, Work
 
 if TYPE_CHECKING:
@@ -169,10 +169,8 @@ def _text(value: Any) -> str:
 def _unpack(work: Work, target: Path) -> None:
     """Copy the parts that hold tables, each judged on the way, without compression."""
     try:
-        if directory_size(work.input.path) > DIRECTORY_BYTES:
-            raise _too_many_parts()
         with (
-            zipfile.ZipFile(work.input.path) as source,
+            directories.opened(work.input.path) as source,
             zipfile.ZipFile(target, "w") as copy,
         ):
             parts = _judged_parts(work, source)
@@ -180,6 +178,8 @@ def _unpack(work: Work, target: Path) -> None:
                 with source.open(part) as packed, copy.open(part.filename, "w") as plain:
                     _copy_part(work, packed, plain, part)
                 work.progress(done, len(parts), unit="parts", phase="unpack")
+    except directories.TooLong as exc:
+        raise _too_many_parts() from exc
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError) as exc:
         raise _corrupt() from exc
     except RuntimeError as exc:  # of zipfile: an entry is encrypted

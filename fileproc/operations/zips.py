@@ -7,7 +7,6 @@ says twice must agree (APPNOTE.TXT, 4.3).
 
 from __future__ import annotations
 
-import io
 import os
 import stat
 import struct
@@ -20,10 +19,9 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Final
 
-from fileproc.operations import compression
-from fileproc.operations.archives import MAX_ENTRIES, Content, Entry, Kind, too_many
+from fileproc.operations import compression, directories
+from fileproc.operations.archives import Content, Entry, Kind, too_many
 from fileproc.operations.compression import Meter
-from fileproc.operations.types import DIRECTORY_BYTES
 from fileproc.operations.work import BadInput
 
 _STORED, _DEFLATED, _DEFLATE64, _BZIP2, _ZSTD, _AES = 0, 8, 9, 12, 93, 99
@@ -33,26 +31,11 @@ _DECODED = {
     _ZSTD: compression.ZSTD,
 }
 _ENTRY_SIGNATURE = b"PK\x01\x02"
-_LEAST_BYTES = 46  # of an entry in the list
 _LOCAL = struct.Struct("<4sHHHHHIIIHH")
 _LOCAL_SIGNATURE = b"PK\x03\x04"
 _LARGE: Final = 0xFFFFFFFF
 _ENCRYPTED, _DESCRIBED_LATER, _STRONG, _UTF8 = 1, 8, 1 << 6, 1 << 11
 _PIECE_BYTES = 256 * 1024
-
-
-class _Capped(io.FileIO):
-    """A file that gives no long list of entries, whichever of its ends claims one."""
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        if size is None or size < 0:
-            size = max(0, os.fstat(self.fileno()).st_size - self.tell())
-        if size > DIRECTORY_BYTES:
-            raise too_many()
-        data = super().read(size) or b""
-        if len(data) > MAX_ENTRIES * _LEAST_BYTES and data.count(_ENTRY_SIGNATURE) > MAX_ENTRIES:
-            raise too_many()
-        return data
 
 
 @contextmanager
@@ -62,15 +45,13 @@ def opened(path: Path) -> Iterator[zipfile.ZipFile]:
     Raises:
         BadInput: `archive_bomb` or `corrupt_input`.
     """
-    with _Capped(path) as file:
-        try:
-            archive = zipfile.ZipFile(file)
-        except BadInput:
-            raise
-        except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError, struct.error) as exc:
-            raise _damaged() from exc
-        with archive:
+    try:
+        with directories.opened(path) as archive:
             yield archive
+    except directories.TooLong as exc:
+        raise too_many() from exc
+    except zipfile.BadZipFile as exc:
+        raise _damaged() from exc
 
 
 def _damaged(what: str = "The ZIP file is damaged or cut off.") -> BadInput:

@@ -261,11 +261,18 @@ class OperationView(BaseModel):
     description: str
     lane: str
     accepts: list[str] = Field(description="Media types, as detected; `*/*` takes every file.")
+    accepts_later: list[str] = Field(
+        description="Media types that files after the first may have as well."
+    )
     produces: list[str]
+    programs: list[str] = Field(description="What it needs installed beside fileproc.")
     min_inputs: int
     max_inputs: int
     max_input_bytes: int
     timeout_s: float = Field(description="Longest an attempt may take.")
+    errors: list[str] = Field(
+        description="Codes of its own that a failed job can have; any job can meet the others."
+    )
     params_schema: dict[str, Any] = Field(description="JSON Schema of `params`.")
     example: dict[str, Any] = Field(description="`params` of a useful job.")
 

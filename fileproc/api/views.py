@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from pydantic_core import to_json
@@ -96,11 +95,6 @@ def _links(job: Job) -> dict[str, str]:
     return links
 
 
-def description_of(operation: Operation) -> str:
-    """The longer text for readers who never see our code."""
-    return re.sub(r"Raises:\s+BadInput:", "A job can fail with:", operation.description)
-
-
 def operation_view(operation: Operation, settings: Settings) -> dict[str, Any]:
     """The members of `OperationView`."""
     heavy = operation.lane == "heavy"
@@ -108,14 +102,17 @@ def operation_view(operation: Operation, settings: Settings) -> dict[str, Any]:
         "name": operation.name,
         "object": "operation",
         "summary": operation.summary,
-        "description": description_of(operation),
+        "description": operation.description,
         "lane": operation.lane,
         "accepts": list(operation.accepts),
+        "accepts_later": list(operation.accepts_later),
         "produces": list(operation.produces),
+        "programs": list(operation.programs),
         "min_inputs": operation.min_inputs,
         "max_inputs": min(operation.max_inputs, settings.max_inputs),
         "max_input_bytes": settings.max_upload_bytes,
         "timeout_s": settings.heavy_job_timeout_s if heavy else settings.job_timeout_s,
+        "errors": list(operation.error_codes),
         "params_schema": operation.params.model_json_schema(),
         "example": dict(operation.example),
     }

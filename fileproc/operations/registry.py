@@ -65,9 +65,15 @@ class Operation:
     @property
     def description(self) -> str:
         """The longer text: the function's docstring, with its `Raises:` as a sentence of codes."""
-        text, _, raised = inspect.cleandoc(self.run.__doc__ or "").partition("Raises:")
-        codes = ", ".join(re.findall(r"`\w+`", raised))
+        text = inspect.cleandoc(self.run.__doc__ or "").partition("Raises:")[0]
+        codes = ", ".join(f"`{code}`" for code in self.error_codes)
         return text.strip() + (f"\n\nA job can fail with: {codes}." if codes else "")
+
+    @property
+    def error_codes(self) -> tuple[str, ...]:
+        """Why a job of its own can fail, in addition to what any job can meet."""
+        raised = inspect.cleandoc(self.run.__doc__ or "").partition("Raises:")[2]
+        return tuple(re.findall(r"`(\w+)`", raised))
 
     def takes(self, media_type: str) -> bool:
         """Whether a file of this detected type is taken, as some input."""

@@ -9,11 +9,10 @@ the look before the work (`media.py`) ends the work.
 from __future__ import annotations
 
 import re
-import signal
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from fileproc.errors import Crashed, JobError
+from fileproc.errors import JobError
 from fileproc.operations import programs
 from fileproc.operations.programs import Ended
 from fileproc.operations.work import BadInput, OutOfResources, Work
@@ -211,25 +210,10 @@ def failure(ended: Ended) -> JobError:
         RuntimeError: it was called in a way that this ffmpeg does not understand.
     """
     if ended.code < 0:
-        return _died(-ended.code)
+        return programs.death(-ended.code, "The decoder crashed.")
     for pattern, error in _SAID:
         if re.search(pattern, ended.said, re.IGNORECASE):
             return error()
     if _OUR_FAULT.search(ended.said):
         raise RuntimeError(f"ffmpeg ended with {ended.code}: {ended.said[-2000:]}")
     return BadInput("The file is damaged and cannot be decoded.", code="corrupt_input")
-
-
-def _died(number: int) -> JobError:
-    if number == signal.SIGXFSZ:
-        return OutOfResources(
-            "The result needs more space than one attempt may use.", code="scratch_full"
-        )
-    if number == signal.SIGXCPU:
-        return OutOfResources("The job used more processor time than it may.", code="cpu_time")
-    if number == signal.SIGKILL:  # not ours: with the job's group we would be dead as well
-        return OutOfResources(
-            "The job was killed from outside, most likely because the memory was out.",
-            code="killed",
-        )
-    return Crashed("The decoder crashed.")

@@ -6,6 +6,9 @@ api offers only operations whose programs it finds itself, so it is meant to run
 image as the workers; a worker that gets a job for a program it lacks says so and leaves the job to
 be tried again, perhaps by another worker.
 
+`soffice` is LibreOffice with Writer, Calc and Impress: the program itself, not the script that
+starts it. `tesseract` comes with a folder of languages, the first of what it reads.
+
 Only ELF files count on Linux: the sandbox lets a job execute the program and its loader, and
 nothing else, so a wrapper that is a shell script could not start what it wraps.
 """
@@ -28,6 +31,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import IO
 
+from fileproc.errors import Crashed, JobError, OutOfResources
+
 _CHUNK_BYTES = 256 * 1024
 _TAIL_BYTES = 16 * 1024
 _PR_SET_PDEATHSIG = 1
@@ -40,10 +45,13 @@ class Program:
     Attributes:
         path: the file itself, no link to it.
         reads: files and folders of its own that it reads, beside the system's libraries.
+        mute_socket: it does not start without a Unix socket that it listens on, for others of its
+            kind: it gets one that leads nowhere.
     """
 
     path: Path
     reads: tuple[Path, ...] = ()
+    mute_socket: bool = False
 
 
 @cache
@@ -64,12 +72,28 @@ def _ffmpeg() -> Program | None:
     return None if path is None else Program(path, _beside(path))
 
 
+def _soffice() -> Program | None:
+    """LibreOffice with all its parts; `soffice` is a script that starts what we look for."""
+    found = shutil.which("soffice") or shutil.which("libreoffice")
+    folder = Path(found).resolve().parent if found else None
+    path = _usable(folder / "soffice.bin") if folder else None
+    if path is None or not all(path.with_name(name).exists() for name in _OFFICE_PARTS):
+        return None
+    reads = (path.parents[1], *(Path(name) for name in _OFFICE_READS))
+    return Program(path, reads, mute_socket=True)
+
+
+def _tesseract() -> Program | None:
+    path = _usable(shutil.which("tesseract"))
+    folders = (folder for pattern in _TESSDATA for folder in sorted(Path("/usr").glob(pattern)))
+    data = next((folder for folder in folders if any(folder.glob("*.traineddata"))), None)
+    return Program(path, (data, *_beside(path))) if path and data else None
+
+
 def _usable(found: str | Path | None) -> Path | None:
     """The file behind a name, if it is a program that can be executed as it is."""
-    if found is None:
-        return None
-    path = Path(found).resolve()
-    if not os.access(path, os.X_OK) or not path.is_file():
+    path = Path(found).resolve() if found is not None else None
+    if path is None or not os.access(path, os.X_OK) or not path.is_file():
         return None
     with path.open("rb") as file:
         elf = file.read(4) == b"\x7fELF"
@@ -90,8 +114,27 @@ def _beside(path: Path) -> tuple[Path, ...]:
     return (path.parent.parent / "lib",) if path.parent.name == "bin" else ()
 
 
-_TITLES = {"ffmpeg": "ffmpeg"}
-_LOOKS: dict[str, Callable[[], Program | None]] = {"ffmpeg": _ffmpeg}
+_OFFICE_PARTS = ("libswlo.so", "libsclo.so", "libsdlo.so")  # Writer, Calc, Impress
+# Where Debian keeps what its folder of LibreOffice links to; and the index of the system's fonts.
+_OFFICE_READS = (
+    "/etc/libreoffice",
+    "/usr/share/libreoffice",
+    "/var/lib/libreoffice",
+    "/var/spool/libreoffice",
+    "/var/cache/fontconfig",
+)
+_TESSDATA = (
+    "share/tesseract-ocr/*/tessdata",
+    "share/tessdata",
+    "share/tesseract/tessdata",
+    "local/share/tessdata",
+)
+_TITLES = {"ffmpeg": "ffmpeg", "soffice": "LibreOffice", "tesseract": "Tesseract"}
+_LOOKS: dict[str, Callable[[], Program | None]] = {
+    "ffmpeg": _ffmpeg,
+    "soffice": _soffice,
+    "tesseract": _tesseract,
+}
 
 
 # --- running -----------------------------------------------------------------------------------
@@ -105,6 +148,22 @@ class Ended:
     said: str
 
 
+def death(number: int, sentence: str) -> JobError:
+    """The job's error for a program that ended by this signal; `sentence` says so for a crash."""
+    if number == signal.SIGXFSZ:
+        return OutOfResources(
+            "The result needs more space than one attempt may use.", code="scratch_full"
+        )
+    if number == signal.SIGXCPU:
+        return OutOfResources("The job used more processor time than it may.", code="cpu_time")
+    if number == signal.SIGKILL:  # not ours: with the job's group we would be dead as well
+        return OutOfResources(
+            "The job was killed from outside, most likely because the memory was out.",
+            code="killed",
+        )
+    return Crashed(sentence)
+
+
 def run(
     program: Program,
     arguments: Sequence[str],
@@ -112,13 +171,14 @@ def run(
     heard: Callable[[bytes], object],
     *,
     tail_bytes: int = _TAIL_BYTES,
+    environment: Mapping[str, str] | None = None,
 ) -> Ended:
     """Run a program in `folder` to its end; `heard` gets what it writes to stdout.
 
-    It reads nothing from stdin, knows nothing of our environment, and ends with this process. What
-    `heard` raises ends it.
+    It reads nothing from stdin, knows nothing of our environment but what `environment` adds, and
+    ends with this process. What `heard` raises ends it.
     """
-    with _started(program, arguments, folder) as process:
+    with _started(program, arguments, folder, environment or {}) as process:
         if process.stdout is None or process.stderr is None:
             raise AssertionError("both are pipes")
         tail = _Tail(process.stderr, tail_bytes)
@@ -131,7 +191,7 @@ def run(
 
 @contextlib.contextmanager
 def _started(
-    program: Program, arguments: Sequence[str], folder: Path
+    program: Program, arguments: Sequence[str], folder: Path, environment: Mapping[str, str]
 ) -> Iterator[subprocess.Popen[bytes]]:
     with warnings.catch_warnings():
         # That engines have threads by now is said from Python 3.12 on. What runs after the fork is
@@ -143,7 +203,12 @@ def _started(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=folder,
-            env={"LC_ALL": "C.UTF-8", "HOME": str(folder), "TMPDIR": str(folder)},
+            env={
+                "LC_ALL": "C.UTF-8",
+                "HOME": str(folder),
+                "TMPDIR": str(folder),
+                **environment,
+            },
             preexec_fn=_end_with_the_job,  # noqa: PLW1509 - as said above
         )
     try:

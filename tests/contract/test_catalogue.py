@@ -16,7 +16,14 @@ import pytest
 
 from fileproc.errors import InvalidRequestError, JobError, UnknownOperationError
 from fileproc.jobs import LANES
-from fileproc.operations import BadInput, Operation, OutOfResources, catalogue, find
+from fileproc.operations import (
+    BadInput,
+    Operation,
+    OutOfResources,
+    catalogue,
+    find,
+    programs,
+)
 from fileproc.operations.reference import markdown
 from samples import BY_TYPE, run
 
@@ -41,6 +48,8 @@ def cases() -> list[Any]:
 
 def attempt(entry: Operation, folder: Path, data: bytes, name: str, media_type: str) -> Any:
     """Run it; the clear error, if there was one. Anything else is a failure of the test."""
+    if absent := programs.missing(entry.programs):
+        pytest.skip(f"not installed: {', '.join(absent)}")
     folder.mkdir()
     try:
         ran = run(entry.name, folder, data, name, media_type=media_type, **entry.example)

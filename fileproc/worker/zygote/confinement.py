@@ -31,20 +31,20 @@ class Confinement:
         programs: those that are installed, by name.
         readable: open folders that every child may read.
         executable: open files and folders of each program.
-        calls: the seccomp filters, by whether programs may be executed; empty where the kernel
-            takes none.
+        calls: the seccomp filters, by whether programs may be executed, and whether one of them
+            gets a socket that leads nowhere; empty where the kernel takes none.
     """
 
     kernel: Kernel
     programs: Mapping[str, Program]
     readable: tuple[landlock.Rule, ...]
     executable: Mapping[str, tuple[landlock.Rule, ...]]
-    calls: Mapping[bool, seccomp.Filter]
+    calls: Mapping[tuple[bool, bool], seccomp.Filter]
 
     @classmethod
     def of(cls, kernel: Kernel, programs: Mapping[str, Program]) -> Confinement:
         """Open the folders and assemble the filters, as far as this kernel needs them."""
-        profiles = (False, True) if programs else (False,)
+        profiles = {(False, False), *((True, each.mute_socket) for each in programs.values())}
         return cls(
             kernel,
             programs,
@@ -54,7 +54,11 @@ class Confinement:
                 for name, program in programs.items()
                 if kernel.landlock
             },
-            {exec_: seccomp.build(may_exec=exec_) for exec_ in profiles if kernel.seccomp},
+            {
+                (exec_, socket): seccomp.build(may_exec=exec_, mute_socket=socket)
+                for exec_, socket in profiles
+                if kernel.seccomp
+            },
         )
 
     def enter(
@@ -87,7 +91,8 @@ class Confinement:
             landlock.restrict(self.kernel.landlock, [*self.readable, *rules], folder)
         _close_all_but(keep)
         if self.calls:
-            seccomp.install(self.calls[bool(allowed)].for_process(os.getpid()))
+            muted = any(self.programs[name].mute_socket for name in allowed)
+            seccomp.install(self.calls[bool(allowed), muted].for_process(os.getpid()))
 
     def _give_up_rights(self) -> None:
         libc.drop_capabilities(platform.machine())

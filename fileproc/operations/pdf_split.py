@@ -71,7 +71,7 @@ def split(work: Work, params: Split) -> None:
 
     Raises:
         BadInput: `corrupt_input`, `document_too_complex`, `output_too_large` (a single page is
-            larger than `max_bytes`), `page_out_of_range`, `password_required`,
+            larger than the part may be), `page_out_of_range`, `password_required`,
             `too_many_outputs`, `type_mismatch`, `unsupported_variant`, `wrong_password`.
         OutOfResources: `scratch_full`.
     """

@@ -9,9 +9,9 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from fileproc.errors import InvalidRequestError, UnknownOperationError
 from fileproc.operations import programs
@@ -25,6 +25,28 @@ class Params(BaseModel):
     """Base of every operation's parameters: unknown names are refused, values are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _read_choice(cls, value: Any, info: ValidationInfo) -> Any:
+        """A choice among whole numbers may be text, as every other number of a query is."""
+        if isinstance(value, str) and value.isdecimal() and info.field_name in _choices(cls):
+            return int(value)
+        return value
+
+
+@cache
+def _choices(params: type[Params]) -> frozenset[str]:
+    """The fields that are choices among whole numbers."""
+    fields = params.model_fields.items()
+    return frozenset(name for name, field in fields if _is_choice(field.annotation))
+
+
+def _is_choice(annotation: Any) -> bool:
+    parts = get_args(annotation)
+    if get_origin(annotation) is Literal:
+        return all(isinstance(part, int) for part in parts)
+    return any(map(_is_choice, parts))
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,7 +153,7 @@ class _Judge:
     """Sees the pieces of one part, and raises for what must not reach LibreOffice.
 
     Raises:
-        BadInput: `password_required`, `unsupported_variant` or `xml_dtd`.
+        BadInput: `corrupt_input`, `password_required`, `unsupported_variant` or `xml_dtd`.
     """
 
     def __init__(self, entry: Entry) -> None:
@@ -186,6 +186,11 @@ class _Judge:
             raise BadInput(
                 f"The part {self._entry.shown} is XML in an encoding that is not read here.",
                 code="unsupported_variant",
+            )
+        if head and not self._is_xml and self._entry.path.endswith((".xml", ".rels")):
+            raise BadInput(  # LibreOffice would make an empty page of it
+                f"The part {self._entry.shown} is not the XML that it should be.",
+                code="corrupt_input",
             )
         self._search(_PLAIN_SVG.sub(b"", plain, count=1))
 

@@ -59,6 +59,23 @@ def test_what_could_not_be_executed_in_a_sandbox_is_not_found(path: Path) -> Non
     assert looked() is None
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="as on Linux")
+def test_libreoffice_is_the_program_behind_the_script_with_all_its_parts(path: Path) -> None:
+    folder = path / "libreoffice" / "program"
+    folder.mkdir(parents=True)
+    for name in ("soffice", "soffice.bin", "libswlo.so", "libsclo.so"):
+        (folder / name).write_bytes(b"\x7fELF" if name == "soffice.bin" else b"#!/bin/sh")
+        (folder / name).chmod(0o755)
+    (path / "soffice").symlink_to(folder / "soffice")
+    assert "soffice" not in installed.__wrapped__()  # Impress is not there
+    (folder / "libsdlo.so").touch()
+    found = installed.__wrapped__()["soffice"]
+    assert found.path == folder / "soffice.bin"
+    assert found.reads[0] == path / "libreoffice"
+    assert found.mute_socket
+    assert missing(("soffice",), {}) == ("LibreOffice",)
+
+
 def test_the_wheel_has_one_where_the_path_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     found = looked()
@@ -69,9 +86,18 @@ def test_the_wheel_has_one_where_the_path_has_none(monkeypatch: pytest.MonkeyPat
 # --- running -------------------------------------------------------------------------------------
 
 
-def python(folder: Path, script: str, **options: int) -> tuple[programs.Ended, bytes]:
+def python(
+    folder: Path, script: str, tail_bytes: int = 16_384, **environment: str
+) -> tuple[programs.Ended, bytes]:
     heard = bytearray()
-    ended = run(PYTHON, ["-c", script], folder, heard.extend, **options)
+    ended = run(
+        PYTHON,
+        ["-c", script],
+        folder,
+        heard.extend,
+        tail_bytes=tail_bytes,
+        environment=environment,
+    )
     return ended, bytes(heard)
 
 
@@ -98,8 +124,9 @@ def test_it_knows_nothing_of_our_environment(
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     script = "import os, sys; print(sorted(os.environ), os.getcwd(), sys.stdin.read())"
-    _, heard = python(tmp_path, script)
+    _, heard = python(tmp_path, script, OMP_THREAD_LIMIT="2")
     assert b"AWS" not in heard
+    assert b"OMP_THREAD_LIMIT" in heard
     assert str(tmp_path).encode() in heard
 
 

@@ -166,6 +166,15 @@ def _open(family: int, kind: int, protocol: int = 0) -> Callable[[Targets], Any]
     return lambda _: socket.socket(family, kind, protocol).close()
 
 
+def _listen_unix(_: Targets) -> None:
+    """Listen where others could connect; with a socket that is mute, nothing comes to be."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as end:
+        end.bind("mine.socket")
+        end.listen()
+        if not Path("mine.socket").exists():
+            raise OSError(errno.EPERM, "it is mute")
+
+
 STREAM, DATAGRAM = socket.SOCK_STREAM, socket.SOCK_DGRAM
 add("tcp", _connect(socket.AF_INET, STREAM, lambda t: ("127.0.0.1", t.port)))
 add("tcp6", _connect(socket.AF_INET6, STREAM, lambda t: ("::1", t.port)))
@@ -173,6 +182,7 @@ add("udp", _connect(socket.AF_INET, DATAGRAM, lambda t: ("127.0.0.1", t.port)))
 add("udp6", _connect(socket.AF_INET6, DATAGRAM, lambda t: ("::1", t.port)))
 add("unix_path", _connect(socket.AF_UNIX, STREAM, lambda t: str(t.unix)))
 add("unix_abstract", _connect(socket.AF_UNIX, STREAM, lambda t: f"\0{t.unix.name}"))
+add("unix_listen", _listen_unix)
 add("netlink", _open(socket.AF_NETLINK, socket.SOCK_RAW))
 add("vsock", _open(socket.AF_VSOCK, STREAM))
 add("raw_socket", _open(socket.AF_INET, socket.SOCK_RAW, 1))

@@ -24,9 +24,10 @@ def decide(
     arch: int | None = None,
     *,
     may_exec: bool = False,
+    mute_socket: bool = False,
 ) -> int:
     """Run the classic BPF program over one call, as the kernel does."""
-    made = seccomp.build(machine, may_exec=may_exec).for_process(PID)
+    made = seccomp.build(machine, may_exec=may_exec, mute_socket=mute_socket).for_process(PID)
     program = list(struct.iter_unpack("=HBBI", made))
     values = [*arguments, *([0] * (6 - len(arguments)))]
     data = struct.pack("=IIQ6Q", number, ARCHES[machine] if arch is None else arch, 0, *values)
@@ -194,3 +195,42 @@ def test_the_numbers_are_those_of_the_systems_headers() -> None:
     known = {name: str(number) for name, number in listed.items() if name in found}
     assert len(known) > 150
     assert known == {name: found[name] for name in known}
+
+
+# --- with a socket that leads nowhere ------------------------------------------------------------
+
+
+PRETENDED = 0x00050000  # the call is not made, and answers 0
+
+
+@pytest.mark.parametrize("machine", ARCHES)
+@pytest.mark.parametrize(
+    ("name", "arguments", "decision"),
+    [
+        ("socket", (1, 1), ALLOW),
+        ("socket", (1, 1 | 0o2004000), ALLOW),  # not inherited, not blocking
+        ("socket", (1, 2), EPERM),
+        ("socket", (1, 5), EPERM),
+        ("socket", (2, 1), EPERM),
+        ("socket", (10, 1), EPERM),
+        ("socket", (16, 3), EPERM),
+        ("socket", (1 | HIGH, 1), ALLOW),  # the kernel looks at the low half as well
+        ("bind", (9,), PRETENDED),
+        ("listen", (9,), PRETENDED),
+    ],
+)
+def test_a_mute_socket_can_be_made_and_nothing_done_with_it(
+    machine: str, name: str, arguments: tuple[int, ...], decision: int
+) -> None:
+    number = syscalls.DENIED[machine][name]
+    assert decide(machine, number, arguments, may_exec=True, mute_socket=True) == decision
+    assert decide(machine, number, arguments, may_exec=True) == EPERM
+
+
+@pytest.mark.parametrize("machine", ARCHES)
+def test_every_other_call_is_decided_as_without_it(machine: str) -> None:
+    other = {syscalls.DENIED[machine][name] for name in ("socket", "bind", "listen")}
+    for number in set(range(syscalls.NEWEST + 2)) - other:
+        for arguments in ((), (1, 1), (PID,)):
+            told = decide(machine, number, arguments, may_exec=True)
+            assert decide(machine, number, arguments, may_exec=True, mute_socket=True) == told

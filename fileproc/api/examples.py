@@ -16,6 +16,7 @@ JOB: Final[dict[str, Any]] = {
     "priority": "normal",
     "operation": "image.resize",
     "params": {"width": 800, "format": "webp"},
+    "steps": [],
     "created_at": "2026-11-22T08:15:30.120000Z",
     "started_at": "2026-11-22T08:15:30.124000Z",
     "finished_at": "2026-11-22T08:15:30.161000Z",
@@ -96,4 +97,9 @@ POST_SAMPLES: Final = (
   -F 'file=@photo.jpg'""",
     """curl "$FILEPROC_URL/v1/jobs" -H 'Content-Type: application/json' \\
   -d '{"operation": "file.probe", "inputs": [{"file_id": "FILE_ID"}]}'""",
+    """curl "$FILEPROC_URL/v1/jobs" -F 'file=@report.pdf' -F 'job={"steps": {
+    "pages": {"operation": "pdf.to_images", "params": {"dpi": 72}},
+    "thumbs": {"operation": "image.resize", "params": {"width": 200},
+               "needs": ["pages"], "for_each": true},
+    "zip": {"operation": "archive.create", "needs": ["thumbs"]}}}'""",
 )

@@ -18,8 +18,9 @@ from pydantic import (
     StringConstraints,
 )
 
-from fileproc.jobs import JobState, OutputInfo, Progress, Provenance, Usage
+from fileproc.jobs import JobState, OutputInfo, Progress, Provenance, StepStatus, Usage
 from fileproc.jobs import Problem as JobProblem
+from fileproc.pipelines import MAX_STEPS
 
 MAX_WAIT_S = 60
 MAX_PAGE = 200
@@ -39,6 +40,8 @@ Labels = Annotated[
     dict[LabelName, LabelValue],
     Field(max_length=MAX_LABELS, description="Names and values to find the job by."),
 ]
+# A name of a step needs no escape in a JSON pointer.
+StepName = Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9_-]{0,39}$")]
 Priority = Literal["high", "normal", "low"]
 Wait = Annotated[
     int,
@@ -93,14 +96,10 @@ class PartRef(Request):
     part: str = Field(min_length=1, max_length=200, description="Name of the form part.")
 
 
-class JobCommon(Request):
-    """What both ways to describe a job have in common."""
+class JobOptions(Request):
+    """What can be said of any job, whatever it does."""
 
-    operation: str = Field(
-        min_length=1, max_length=100, description="Name from the list of operations."
-    )
     # Factories, since pydantic copies any other mutable default, deeply, for each request.
-    params: dict[str, Any] = Field(default_factory=dict, description="Parameters of the operation.")
     labels: Labels = Field(default_factory=dict)
     metadata: dict[str, Any] = Field(
         default_factory=dict,
@@ -117,9 +116,62 @@ class JobCommon(Request):
     )
 
 
-class JobRequest(JobCommon):
-    """A job over files that are there already."""
+class OneOperation(Request):
+    operation: str = Field(
+        min_length=1, max_length=100, description="Name from the list of operations."
+    )
+    params: dict[str, Any] = Field(default_factory=dict, description="Parameters of the operation.")
 
+
+class StepAsked(OneOperation):
+    """One operation of a pipeline, and whose files it works on."""
+
+    needs: list[StepName] | None = Field(
+        None,
+        max_length=MAX_STEPS,
+        description="Steps whose outputs it takes, in this order; `inputs` stands for the files "
+        "of the job. Omitted: these.",
+    )
+    for_each: bool = Field(
+        False,
+        description="Run once for each file. Otherwise one run takes all of them.",
+    )
+    on_error: Literal["fail", "skip"] = Field(
+        "fail",
+        description="`skip`: where it fails, go on without (with `for_each`: without that file). "
+        "Failures that pass by themselves, and the end of the job's time, are not skipped.",
+    )
+    output: bool = Field(
+        False,
+        description="Its files are outputs of the job. Where no step says so, those of the steps "
+        "that no other needs are.",
+    )
+
+
+class SeveralSteps(Request):
+    steps: Annotated[
+        dict[StepName, StepAsked],
+        Field(
+            min_length=1,
+            max_length=MAX_STEPS,
+            description="Operations by names of yours (but `inputs`). Each runs after those it "
+            "needs, one at a time, in one attempt.",
+        ),
+    ]
+
+
+# The bases stand in the reverse of the order in which their members are shown.
+
+
+class OperationAsked(JobOptions, OneOperation):
+    """What both ways to describe a job of one operation have in common."""
+
+
+class PipelineAsked(JobOptions, SeveralSteps):
+    """What both ways to describe a pipeline have in common."""
+
+
+class _FilesByReference(Request):
     inputs: list[FileRef] = Field(
         default_factory=list,
         max_length=MAX_INPUTS,
@@ -128,15 +180,34 @@ class JobRequest(JobCommon):
     )
 
 
-class FormJobRequest(JobCommon):
-    """The `job` part of a form."""
-
+class _FilesOfForm(Request):
     inputs: list[PartRef | FileRef] | None = Field(
         None,
         max_length=MAX_INPUTS,
         fail_fast=True,
         description="Files to work on. Omitted: all file parts, in their order.",
     )
+
+
+class JobRequest(_FilesByReference, OperationAsked):
+    """A job over files that are there already."""
+
+
+class FormJobRequest(_FilesOfForm, OperationAsked):
+    """The `job` part of a form."""
+
+
+class PipelineRequest(_FilesByReference, PipelineAsked):
+    """A pipeline over files that are there already."""
+
+
+class FormPipelineRequest(_FilesOfForm, PipelineAsked):
+    """A pipeline as the `job` part of a form."""
+
+
+def has_steps(value: object) -> bool:
+    """Whether a body, not judged yet, asks for a pipeline."""
+    return isinstance(value, dict) and "steps" in value
 
 
 class SubmitQuery(Query):
@@ -198,6 +269,17 @@ class NoQuery(Query):
 # --- answers -----------------------------------------------------------------------------------
 
 
+class StepView(StepStatus):
+    """A step as it was asked for, and how far it has come in the latest attempt."""
+
+    operation: str
+    params: dict[str, Any] = Field(description="Complete with defaults.")
+    needs: list[str] = Field(description="Steps whose outputs it takes; `inputs`: the job's files.")
+    for_each: bool
+    on_error: str
+    output: bool = Field(description="Whether its files are outputs of the job.")
+
+
 class InputView(BaseModel):
     file_id: str
     name: str = Field(description="Display name, cleaned.")
@@ -224,8 +306,9 @@ class JobView(BaseModel):
     cancel_requested: bool = Field(description="A cancel is on its way to the worker.")
     lane: str = Field(description="Which kind of worker slot it takes.")
     priority: str
-    operation: str
+    operation: str = Field(description="`pipeline` where the job has steps.")
     params: dict[str, Any] = Field(description="Complete with defaults.")
+    steps: list[StepView] = Field(description="In the order they run; none of a plain job.")
     created_at: AwareDatetime
     started_at: AwareDatetime | None
     finished_at: AwareDatetime | None

@@ -20,7 +20,9 @@ from fileproc.api import examples, problems
 from fileproc.api.endpoints import Body, Endpoint, Tag
 from fileproc.api.models import (
     FormJobRequest,
+    FormPipelineRequest,
     JobRequest,
+    PipelineRequest,
     ProblemView,
     PutQuery,
 )
@@ -122,19 +124,37 @@ def _schemas(endpoints: Iterable[Endpoint], operations: Mapping[str, Operation])
     }
     wanted: Any = [(model, "serialization") for model in sorted(answers, key=lambda m: m.__name__)]
     wanted += [(ProblemView, "serialization")]
-    wanted += [(model, "validation") for model in (JobRequest, FormJobRequest)]
+    requests = (JobRequest, FormJobRequest, PipelineRequest, FormPipelineRequest)
+    wanted += [(model, "validation") for model in requests]
     _, document = models_json_schema(wanted, ref_template=_REF)
     schemas: Json = document["$defs"]
     # The bodies stand once for each operation; the bare models only lend their fields.
     bodies = {name: schemas.pop(name) for name in ("JobRequest", "FormJobRequest")}
+    schemas["StepAsked"] = _any_step(schemas["StepAsked"], operations)
     for operation in operations.values():
         stem = _pascal(operation.name)
         schemas[f"{stem}Params"] = _params_schema(operation)
         for name, body in bodies.items():
             schemas[stem + name.removesuffix("Request")] = _body_schema(body, operation, stem)
     for name in bodies:
-        schemas[name] = _any_operation(name, operations)
+        alone, pipeline = name.replace("Job", "Operation"), name.replace("Job", "Pipeline")
+        schemas[alone] = _any_operation(alone, name, operations)
+        schemas[pipeline]["properties"]["steps"] = _named(schemas[pipeline]["properties"]["steps"])
+        several = [{"$ref": _REF.format(model=model)} for model in (alone, pipeline)]
+        schemas[name] = {"title": name, "oneOf": several}
     return schemas
+
+
+def _named(members: Json) -> Json:
+    """Members of any name that fits one pattern, as generators of clients know them."""
+    ((pattern, member),) = members.pop("patternProperties").items()
+    return {**members, "propertyNames": {"pattern": pattern}, "additionalProperties": member}
+
+
+def _any_step(step: Json, operations: Mapping[str, Operation]) -> Json:
+    """The names there are; their parameters stand with each operation."""
+    named = {**step["properties"]["operation"], "enum": list(operations)}
+    return {**step, "properties": {**step["properties"], "operation": named}}
 
 
 def _params_schema(operation: Operation) -> Json:
@@ -192,11 +212,11 @@ def _bounded(inputs: Json, least: int, most: int) -> Json:
     }
 
 
-def _any_operation(name: str, operations: Mapping[str, Operation]) -> Json:
-    suffix = name.removesuffix("Request")
+def _any_operation(title: str, body: str, operations: Mapping[str, Operation]) -> Json:
+    suffix = body.removesuffix("Request")
     refs = {operation: _REF.format(model=_pascal(operation) + suffix) for operation in operations}
     return {
-        "title": name,
+        "title": title,
         "oneOf": [{"$ref": ref} for ref in refs.values()],
         "discriminator": {"propertyName": "operation", "mapping": refs},
     }

@@ -6,8 +6,9 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from fileproc.jobs import FileInfo, Job, JobDocument, JobState
+from fileproc.jobs import FileInfo, Job, JobState
 from fileproc.operations import Operation, secret_params
+from fileproc.pipelines import output_steps
 from fileproc.settings import Settings
 
 MASK = "********"
@@ -35,7 +36,8 @@ def job_view(job: Job) -> dict[str, Any]:
         "lane": job.lane,
         "priority": document.priority,
         "operation": document.operation,
-        "params": _params(document),
+        "params": _params(document.operation, document.params),
+        "steps": _steps(job) if document.steps else [],
         "created_at": job.created_at,
         "started_at": job.started_at,
         "finished_at": job.finished_at,
@@ -56,15 +58,29 @@ def job_view(job: Job) -> dict[str, Any]:
     }
 
 
-def _params(document: JobDocument) -> dict[str, Any]:
+def _params(operation: str, params: dict[str, Any]) -> dict[str, Any]:
     """The parameters as they were understood; a password is told to the worker only."""
-    secrets = secret_params(document.operation)
+    secrets = secret_params(operation)
     if not secrets:
-        return document.params
+        return params
     return {
         name: MASK if name in secrets and value is not None else value
-        for name, value in document.params.items()
+        for name, value in params.items()
     }
+
+
+def _steps(job: Job) -> list[dict[str, Any]]:
+    statuses = {status.name: status for status in job.steps}
+    marked = output_steps(job.document.steps)
+    return [
+        {
+            **dict(step),
+            "params": _params(step.operation, step.params),
+            "output": step.name in marked,
+            **dict(statuses[step.name]),
+        }
+        for step in job.document.steps
+    ]
 
 
 def _input_view(info: FileInfo) -> dict[str, Any]:

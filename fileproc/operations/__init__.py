@@ -7,6 +7,7 @@ from fileproc.operations.registry import (
     find,
     offered,
     operation,
+    programs_of,
     secret_params,
 )
 from fileproc.operations.work import (
@@ -33,5 +34,6 @@ __all__ = [
     "find",
     "offered",
     "operation",
+    "programs_of",
     "secret_params",
 ]

@@ -101,6 +101,10 @@ class Operation:
         """Whether a file of this detected type is taken, as some input."""
         return "*/*" in self.accepts or media_type in {*self.accepts, *self.accepts_later}
 
+    def takes_alone(self, media_type: str) -> bool:
+        """Whether a file of this detected type is taken as the only input."""
+        return "*/*" in self.accepts or media_type in self.accepts
+
     def parse(self, params: Mapping[str, Any], *, pointer: str = "/params") -> dict[str, Any]:
         """Validate parameters; returns them complete with defaults, JSON-ready.
 
@@ -179,8 +183,10 @@ def offered(*, debug: bool = False) -> Mapping[str, Operation]:
     }
 
 
-def find(name: str, *, debug: bool = False) -> Operation:
+def find(name: str, *, debug: bool = False, pointer: str = "/operation") -> Operation:
     """The operation of this name, whether its programs are installed or not.
+
+    `pointer` is where a body names it.
 
     Raises:
         UnknownOperationError: with the names there are.
@@ -191,7 +197,7 @@ def find(name: str, *, debug: bool = False) -> Operation:
             f"There is no operation {name[:100]!r}.",
             errors=[
                 {
-                    "pointer": "/operation",
+                    "pointer": pointer,
                     "detail": "Not in the catalogue.",
                     "allowed": list(offered(debug=debug)),
                 }
@@ -206,3 +212,9 @@ def secret_params(name: str) -> frozenset[str]:
     entry = _load().get(name)
     properties = entry.params.model_json_schema().get("properties", {}) if entry else {}
     return frozenset(field for field, schema in properties.items() if schema.get("writeOnly"))
+
+
+def programs_of(name: str) -> tuple[str, ...]:
+    """What an operation may execute; nothing where this version does not know it."""
+    entry = _load().get(name)
+    return entry.programs if entry else ()

@@ -21,7 +21,7 @@ from fileproc.api.reading import json_params
 from fileproc.api.uploads import check_type
 from fileproc.errors import InvalidRequestError, NotFoundError, ProgramMissingError
 from fileproc.jobs import JOB_INPUTS, FileInfo, Step
-from fileproc.operations import Operation, programs
+from fileproc.operations import Operation
 from fileproc.pipelines import Pipeline, planned, pointer_to
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def operation_of(api: Api, name: str, pointer: str = "/operation") -> Operation:
     if found := api.operations.get(name):
         return found
     operation = operations.find(name, debug=api.settings.debug_operations, pointer=pointer)
-    if absent := programs.missing(operation.programs):
+    if absent := operations.lacking(operation):
         raise ProgramMissingError(
             f"{name} needs {' and '.join(absent)}, which this server does not have.",
             errors=[{"pointer": pointer, "detail": "Not installed.", "missing": absent}],

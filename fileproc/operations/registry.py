@@ -6,7 +6,7 @@ import importlib
 import inspect
 import pkgutil
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, TypeVar, get_args, get_origin
@@ -65,6 +65,7 @@ class Operation:
         lane: which slots it runs in.
         engines: modules that the zygote imports beforehand.
         programs: what it starts by exec; without them it is not offered (`programs.py`).
+        service: what the worker asks on its behalf; offered only where one is configured.
         example: parameters of a useful job.
         debug: exists only where FILEPROC_DEBUG_OPERATIONS is set.
     """
@@ -82,6 +83,7 @@ class Operation:
     lane: str = "default"
     engines: tuple[str, ...] = ()
     programs: tuple[str, ...] = ()
+    service: str | None = None
     debug: bool = False
 
     @property
@@ -174,13 +176,27 @@ def catalogue(*, debug: bool = False) -> Mapping[str, Operation]:
     return {name: entry for name, entry in _load().items() if debug or not entry.debug}
 
 
-def offered(*, debug: bool = False) -> Mapping[str, Operation]:
-    """The catalogue without the operations whose programs this machine lacks."""
+def offered(*, debug: bool = False, services: Collection[str] = ()) -> Mapping[str, Operation]:
+    """The catalogue without the operations whose programs this machine lacks.
+
+    `services` are those that are configured; what needs another is left out as well.
+    """
     return {
         name: entry
         for name, entry in catalogue(debug=debug).items()
         if not programs.missing(entry.programs)
+        and (entry.service is None or entry.service in services)
     }
+
+
+def lacking(entry: Operation) -> tuple[str, ...]:
+    """What an operation that is not offered needs, as people call it."""
+    if absent := programs.missing(entry.programs):
+        return absent
+    return () if entry.service is None else (_SERVICES.get(entry.service, entry.service),)
+
+
+_SERVICES = {"clamd": "ClamAV's daemon (FILEPROC_CLAMD)"}
 
 
 def find(name: str, *, debug: bool = False, pointer: str = "/operation") -> Operation:

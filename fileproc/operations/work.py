@@ -75,6 +75,7 @@ class Work:
         outputs: what `output` handed out so far.
         engine: name and version of the library that did the work; becomes part of `provenance`.
         programs: what may be started, by the names that operations give.
+        findings: what a service said that the worker asked beforehand.
     """
 
     inputs: list[Input]
@@ -85,6 +86,7 @@ class Work:
     outputs: list[Output] = field(default_factory=list)
     engine: str | None = None
     programs: Mapping[str, Program] = field(default_factory=installed)
+    findings: Mapping[str, str | None] = field(default_factory=dict)
 
     @property
     def input(self) -> Input:

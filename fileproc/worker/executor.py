@@ -32,6 +32,7 @@ from fileproc.telemetry import (
     PICKUP_SECONDS,
     get_logger,
 )
+from fileproc.worker.clamd import scanning
 from fileproc.worker.held import Held
 from fileproc.worker.outcomes import (
     Canceled,
@@ -86,7 +87,7 @@ class Executor:
         self._settings = resources.settings
         self._queue = resources.store.queue
         self._objects = resources.objects
-        self._sandbox = sandbox
+        self._run_child = scanning(resources.settings, sandbox.run)
         self._scratch = scratch
         self._held = held
         self._lanes = lanes
@@ -190,8 +191,8 @@ class Executor:
         assignment = self._assignment(lease, folder, inputs)
         try:
             if not lease.document.steps:
-                return await self._sandbox.run(assignment, throttle.put)
-            run = PipelineRun(lease.document.steps, assignment, self._sandbox.run, throttle.put)
+                return await self._run_child(assignment, throttle.put)
+            run = PipelineRun(lease.document.steps, assignment, self._run_child, throttle.put)
             attempt.steps = run.statuses
             return await run.run()
         finally:

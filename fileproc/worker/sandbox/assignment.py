@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ class Assignment:
         inputs: files inside `folder`.
         debug: whether `debug.*` operations exist.
         programs: names of what the operation starts by exec.
+        findings: what a service said that was asked about the input.
     """
 
     id: str
@@ -32,6 +33,7 @@ class Assignment:
     limits: Limits
     debug: bool = False
     programs: tuple[str, ...] = ()
+    findings: dict[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

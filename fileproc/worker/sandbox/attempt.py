@@ -129,6 +129,7 @@ class Attempt:
             attempt=given.attempt,
             inputs=given.inputs,
             debug=given.debug,
+            findings=given.findings,
         )
 
     # --- while it runs -------------------------------------------------------------------------

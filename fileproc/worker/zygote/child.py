@@ -85,6 +85,7 @@ def _perform(task: Task, start: Start, there: Mapping[str, programs.Program], vo
             attempt=task.attempt,
             report=voice.report,
             programs=there,
+            findings=task.findings,
         )
         _run(task, work, voice)
     except BaseException as error:  # noqa: BLE001 - Rust's panics are no Exceptions

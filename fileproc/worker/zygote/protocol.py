@@ -121,6 +121,7 @@ class Task(Message):
     params: dict[str, Any] = {}
     attempt: int = 1
     inputs: list[Input] = []
+    findings: dict[str, str | None] = {}
     debug: bool = False
 
 

@@ -249,12 +249,14 @@ class PipelineProblem(Problem, Trail):
 class JobDocument(Record):
     """What the client asked for; written once, at accept.
 
-    With `steps` the operation is `pipeline`; each step comes after those it needs.
+    With `steps` the operation is `pipeline`; each step comes after those it needs. `template` is
+    where they came from, `<name>@<version>`.
     """
 
     operation: str
     params: dict[str, Any] = {}
     steps: list[Step] = []
+    template: str | None = None
     inputs: list[FileInfo] = []
     labels: dict[str, str] = {}
     metadata: dict[str, Any] = {}

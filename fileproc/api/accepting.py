@@ -105,6 +105,7 @@ def _new_job(
             operation=draft.plan.name,
             params=draft.params,
             steps=draft.steps,
+            template=draft.template,
             inputs=list(inputs),
             labels=draft.labels,
             metadata=draft.metadata,

@@ -255,7 +255,7 @@ def _variants(document: Json, variants: list[Json]) -> str:
         elif name == "inputs":
             text = 'Files that other jobs of yours brought: `{"file_id": "file_..."}` each.'
             shown = {"type": "array", "items": {"type": "object"}, "description": text}
-        rows += _row(name, shown, required=name in {"operation", "steps"})
+        rows += _row(name, shown, required=name in {"operation", "steps", "template"})
     return _table(rows) + _steps(document, first["properties"].get("steps"))
 
 

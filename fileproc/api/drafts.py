@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from pydantic_core import to_json
 from fileproc import operations
 from fileproc.api.models import (
     MAX_METADATA_BYTES,
+    JobOptions,
     OperationAsked,
     PipelineAsked,
     PutQuery,
@@ -34,7 +35,11 @@ Plan = Operation | Pipeline
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """`params` are the operation's; those of a pipeline stand with its steps."""
+    """`params` are the operation's; those of a pipeline stand with its steps.
+
+    `template` is where the steps came from, with its version; `asked_as` what was said instead of
+    them.
+    """
 
     plan: Plan
     params: dict[str, Any]
@@ -44,6 +49,8 @@ class Draft:
     max_attempts: int | None = None
     retention_s: int | None = None
     retry_of: str | None = None
+    template: str | None = None
+    asked_as: list[Any] | None = None
 
     @property
     def steps(self) -> list[Step]:
@@ -60,7 +67,8 @@ class Draft:
             self.max_attempts,
             self.retention_s,
             self.retry_of,
-            *(step.model_dump() for step in self.steps),
+            # The same request stays the same when there is a newer version of its template.
+            *(self.asked_as or (step.model_dump() for step in self.steps)),
         ]
 
 
@@ -89,16 +97,22 @@ def draft_of(api: Api, asked: OperationAsked | PipelineAsked) -> Draft:
         UnknownOperationError, ProgramMissingError, InvalidRequestError: with pointers into the
             body.
     """
+    if isinstance(asked, PipelineAsked):
+        return drafted(api, asked, pipeline_of(api, asked.steps), {})
+    operation = operation_of(api, asked.operation)
+    return drafted(api, asked, operation, json_params(operation, asked.params))
+
+
+def drafted(api: Api, asked: JobOptions, plan: Plan, params: dict[str, Any]) -> Draft:
+    """A draft of this plan, with the options that were asked for.
+
+    Raises:
+        InvalidRequestError: an option is beyond what this server allows.
+    """
     _check_limit("/max_attempts", asked.max_attempts, api.settings.max_attempts)
     _check_limit("/retention_s", asked.retention_s, api.settings.retention_s)
     if asked.metadata and len(to_json(asked.metadata)) > MAX_METADATA_BYTES:
         raise _invalid("/metadata", f"It has more than {MAX_METADATA_BYTES} bytes as JSON.")
-    plan: Plan
-    if isinstance(asked, PipelineAsked):
-        plan, params = pipeline_of(api, asked.steps), {}
-    else:
-        plan = operation_of(api, asked.operation)
-        params = json_params(plan, asked.params)
     return Draft(
         plan=plan,
         params=params,
@@ -110,8 +124,12 @@ def draft_of(api: Api, asked: OperationAsked | PipelineAsked) -> Draft:
     )
 
 
-def pipeline_of(api: Api, asked: Mapping[str, StepAsked]) -> Pipeline:
+def pipeline_of(
+    api: Api, asked: Mapping[str, StepAsked], *, open_steps: Collection[str] = ()
+) -> Pipeline:
     """Judge the steps, each for itself and then together.
+
+    Of `open_steps` the parameters are not known yet: they are not judged.
 
     Raises:
         UnknownOperationError, ProgramMissingError: the first that is unknown or missing here.
@@ -125,7 +143,10 @@ def pipeline_of(api: Api, asked: Mapping[str, StepAsked]) -> Pipeline:
     complaints: list[Mapping[str, Any]] = []
     for name, step in asked.items():
         try:
-            steps.append(_step(name, step, entries[name]))
+            known = name not in open_steps
+            pointer = pointer_to(name, "params")
+            params = json_params(entries[name], step.params, pointer) if known else {}
+            steps.append(_step(name, step, entries[name], params))
         except InvalidRequestError as exc:
             complaints += exc.errors
     if complaints:
@@ -133,8 +154,7 @@ def pipeline_of(api: Api, asked: Mapping[str, StepAsked]) -> Pipeline:
     return planned(steps, entries)
 
 
-def _step(name: str, asked: StepAsked, operation: Operation) -> Step:
-    params = json_params(operation, asked.params, pointer_to(name, "params"))
+def _step(name: str, asked: StepAsked, operation: Operation, params: dict[str, Any]) -> Step:
     by_default = [JOB_INPUTS] if operation.max_inputs else []
     return Step(
         name=name,

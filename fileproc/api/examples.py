@@ -17,6 +17,7 @@ JOB: Final[dict[str, Any]] = {
     "operation": "image.resize",
     "params": {"width": 800, "format": "webp"},
     "steps": [],
+    "template": None,
     "created_at": "2026-11-22T08:15:30.120000Z",
     "started_at": "2026-11-22T08:15:30.124000Z",
     "finished_at": "2026-11-22T08:15:30.161000Z",
@@ -80,6 +81,33 @@ CANCELED: Final[dict[str, Any]] = {
 
 PAGE: Final[dict[str, Any]] = {"data": [JOB], "next_cursor": None}
 
+TEMPLATE: Final[dict[str, Any]] = {
+    "name": "thumbs",
+    "object": "template",
+    "version": 3,
+    "created_at": "2026-11-22T08:15:30.120000Z",
+    "description": "A ZIP of small pictures",
+    "variables": {"width": {"type": "integer", "default": 200, "description": "Pixels."}},
+    "steps": {
+        "small": {
+            "operation": "image.resize",
+            "params": {"width": {"$var": "width"}},
+            "needs": None,
+            "for_each": True,
+            "on_error": "fail",
+            "output": False,
+        },
+        "zip": {
+            "operation": "archive.create",
+            "params": {},
+            "needs": ["small"],
+            "for_each": False,
+            "on_error": "fail",
+            "output": False,
+        },
+    },
+}
+
 READY: Final[dict[str, Any]] = {
     "status": "ready",
     "version": "0.1.0",
@@ -103,3 +131,11 @@ POST_SAMPLES: Final = (
                "needs": ["pages"], "for_each": true},
     "zip": {"operation": "archive.create", "needs": ["thumbs"]}}}'""",
 )
+
+TEMPLATE_SAMPLE: Final = """curl -X PUT "$FILEPROC_URL/v1/templates/thumbs" \\
+  -H 'Content-Type: application/json' -d '{
+    "variables": {"width": {"type": "integer", "default": 200}},
+    "steps": {
+      "small": {"operation": "image.resize", "params": {"width": {"$var": "width"}},
+                "for_each": true},
+      "zip": {"operation": "archive.create", "needs": ["small"]}}}'"""

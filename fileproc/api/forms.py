@@ -12,10 +12,17 @@ from typing import TYPE_CHECKING
 
 from fileproc.api import problems
 from fileproc.api.body import Body
-from fileproc.api.drafts import Draft, Plan, check_count, draft_of, files_by_id
-from fileproc.api.models import FileRef, FormJobRequest, FormPipelineRequest, has_steps
+from fileproc.api.drafts import Draft, Plan, check_count, files_by_id
+from fileproc.api.models import (
+    FileRef,
+    FormJobRequest,
+    FormPipelineRequest,
+    FormTemplateJobRequest,
+    job_of_form,
+)
 from fileproc.api.multipart import Form, PartHead, boundary_of
 from fileproc.api.reading import parse_json, read_body
+from fileproc.api.templates import draft_for
 from fileproc.api.uploads import Uploads, check_type, empty_file
 from fileproc.errors import InvalidRequestError
 from fileproc.jobs import FileInfo
@@ -29,6 +36,8 @@ _PART_OVERHEAD = 16 * 1024  # boundary and headers of a part, generously
 _JOB = "job"
 _FILE = "file"
 
+FormAsked = FormJobRequest | FormPipelineRequest | FormTemplateJobRequest
+
 
 class JobForm:
     """Reads one form; `read` once."""
@@ -37,7 +46,7 @@ class JobForm:
         self._api = api
         self._caller = caller
         self._uploads = uploads
-        self._asked: FormJobRequest | FormPipelineRequest | None = None
+        self._asked: FormAsked | None = None
         self._draft: Draft | None = None
         self._files: list[tuple[str, FileInfo]] = []  # (name of the part, file)
 
@@ -88,12 +97,8 @@ class JobForm:
                 detail = f"The `job` part may have at most {most} bytes."
                 raise problems.too_large("max_json_bytes", most, detail)
         value = parse_json(bytes(read))
-        self._asked = (
-            read_body(FormPipelineRequest, value)
-            if has_steps(value)
-            else read_body(FormJobRequest, value)
-        )
-        self._draft = draft_of(self._api, self._asked)
+        self._asked = read_body(job_of_form(value), value)
+        self._draft = await draft_for(self._api, self._caller, self._asked)
         for name, info in self._files:  # those that came before
             self._check_name(name)
             check_type(self._draft.plan, info.type, name)
@@ -149,9 +154,7 @@ class JobForm:
         check_count(self._api, self._draft.plan, len(inputs))
         return self._draft, inputs, brought
 
-    async def _picked(
-        self, asked: FormJobRequest | FormPipelineRequest, draft: Draft
-    ) -> list[FileInfo]:
+    async def _picked(self, asked: FormAsked, draft: Draft) -> list[FileInfo]:
         refs = asked.inputs or []
         wanted = [
             (ref.file_id, f"/inputs/{place}/file_id")

@@ -136,6 +136,7 @@ def _again(api: Api, job: Job) -> Draft:
     document = job.document
     return Draft(
         plan=_plan_again(api, document),
+        template=document.template,
         params=document.params,
         labels=document.labels,
         metadata=document.metadata,

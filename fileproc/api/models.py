@@ -42,6 +42,10 @@ Labels = Annotated[
 ]
 # A name of a step needs no escape in a JSON pointer.
 StepName = Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9_-]{0,39}$")]
+VariableName = StepName
+MAX_VARIABLES = 32
+TEMPLATE_NAME = "[a-z][a-z0-9_-]{0,39}"
+TEMPLATE_REFERENCE = f"^{TEMPLATE_NAME}(@[1-9][0-9]{{0,8}})?$"
 Priority = Literal["high", "normal", "low"]
 Wait = Annotated[
     int,
@@ -148,16 +152,19 @@ class StepAsked(OneOperation):
     )
 
 
+Steps = Annotated[
+    dict[StepName, StepAsked],
+    Field(
+        min_length=1,
+        max_length=MAX_STEPS,
+        description="Operations by names of yours (but `inputs`). Each runs after those it "
+        "needs, one at a time, in one attempt.",
+    ),
+]
+
+
 class SeveralSteps(Request):
-    steps: Annotated[
-        dict[StepName, StepAsked],
-        Field(
-            min_length=1,
-            max_length=MAX_STEPS,
-            description="Operations by names of yours (but `inputs`). Each runs after those it "
-            "needs, one at a time, in one attempt.",
-        ),
-    ]
+    steps: Steps
 
 
 # The bases stand in the reverse of the order in which their members are shown.
@@ -205,9 +212,64 @@ class FormPipelineRequest(_FilesOfForm, PipelineAsked):
     """A pipeline as the `job` part of a form."""
 
 
-def has_steps(value: object) -> bool:
-    """Whether a body, not judged yet, asks for a pipeline."""
-    return isinstance(value, dict) and "steps" in value
+Scalar = str | int | float | bool
+
+
+class Variable(Request):
+    """A value that a job gives to a template."""
+
+    type: Literal["string", "integer", "number", "boolean"]
+    default: Scalar | None = Field(None, description="Without it every job has to give a value.")
+    description: str = Field("", max_length=500)
+
+
+class TemplateRequest(Request):
+    """A pipeline to be kept. `{"$var": "width"}` in the parameters stands for a variable."""
+
+    description: str = Field("", max_length=500)
+    variables: dict[VariableName, Variable] = Field(
+        default_factory=dict, max_length=MAX_VARIABLES, description="By their names."
+    )
+    steps: Steps
+
+
+class _OfTemplate(Request):
+    template: str = Field(
+        pattern=TEMPLATE_REFERENCE,
+        description="Name of a template of yours, `thumbs`, for its newest version; `thumbs@3` for "
+        "that one.",
+    )
+    variables: dict[VariableName, Scalar] = Field(
+        default_factory=dict, max_length=MAX_VARIABLES, description="Values, by name."
+    )
+
+
+class TemplateAsked(JobOptions, _OfTemplate):
+    """What both ways to describe a job from a template have in common."""
+
+
+class TemplateJobRequest(_FilesByReference, TemplateAsked):
+    """A pipeline from a template, over files that are there already."""
+
+
+class FormTemplateJobRequest(_FilesOfForm, TemplateAsked):
+    """A pipeline from a template, as the `job` part of a form."""
+
+
+def job_of_body(value: object) -> type[JobRequest | PipelineRequest | TemplateJobRequest]:
+    """The model that a body, not judged yet, is meant to fit."""
+    if isinstance(value, dict) and "template" in value:
+        return TemplateJobRequest
+    return PipelineRequest if isinstance(value, dict) and "steps" in value else JobRequest
+
+
+def job_of_form(
+    value: object,
+) -> type[FormJobRequest | FormPipelineRequest | FormTemplateJobRequest]:
+    """As `job_of_body`, for the `job` part of a form."""
+    if isinstance(value, dict) and "template" in value:
+        return FormTemplateJobRequest
+    return FormPipelineRequest if isinstance(value, dict) and "steps" in value else FormJobRequest
 
 
 class SubmitQuery(Query):
@@ -309,6 +371,7 @@ class JobView(BaseModel):
     operation: str = Field(description="`pipeline` where the job has steps.")
     params: dict[str, Any] = Field(description="Complete with defaults.")
     steps: list[StepView] = Field(description="In the order they run; none of a plain job.")
+    template: str | None = Field(description="Where the steps came from: `<name>@<version>`.")
     created_at: AwareDatetime
     started_at: AwareDatetime | None
     finished_at: AwareDatetime | None
@@ -358,6 +421,32 @@ class OperationView(BaseModel):
     )
     params_schema: dict[str, Any] = Field(description="JSON Schema of `params`.")
     example: dict[str, Any] = Field(description="`params` of a useful job.")
+
+
+class TemplateQuery(Query):
+    """Which version."""
+
+    version: Annotated[int, Field(ge=1, lt=10**9)] | None = Field(
+        None, description="Omitted: the newest."
+    )
+
+
+class TemplateView(BaseModel):
+    """One version of a template."""
+
+    name: str
+    object: Literal["template"]
+    version: int
+    created_at: AwareDatetime
+    description: str
+    variables: dict[str, Variable]
+    steps: dict[str, StepAsked]
+
+
+class TemplateList(BaseModel):
+    """The newest version of each, by name."""
+
+    data: list[TemplateView]
 
 
 class OperationList(BaseModel):

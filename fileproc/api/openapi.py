@@ -19,12 +19,16 @@ from fileproc import __version__
 from fileproc.api import examples, problems
 from fileproc.api.endpoints import Body, Endpoint, Tag
 from fileproc.api.models import (
+    TEMPLATE_NAME,
     FormJobRequest,
     FormPipelineRequest,
+    FormTemplateJobRequest,
     JobRequest,
     PipelineRequest,
     ProblemView,
     PutQuery,
+    TemplateJobRequest,
+    TemplateRequest,
 )
 from fileproc.errors import (
     BadRequestError,
@@ -42,6 +46,7 @@ _PARAMETER = re.compile(r"\{(\w+)\}")
 _TAGS: Final = {
     Tag.SUBMIT: "Hand over a file and name an operation. The answer comes in milliseconds.",
     Tag.JOBS: "Follow jobs, fetch their results, cancel, repeat or delete them.",
+    Tag.TEMPLATES: "Pipelines that are kept by name, in versions, and filled in by jobs.",
     Tag.OPERATIONS: "What can be done with a file.",
     Tag.SERVICE: "For operators and monitoring.",
 }
@@ -55,6 +60,10 @@ _INTRODUCTION: Final = (
 )
 _PATH_PARAMETERS: Final[dict[str, Json]] = {
     "name": {"description": "Name of the operation.", "schema": {"type": "string"}},
+    "template": {
+        "description": "Name of the template.",
+        "schema": {"type": "string", "pattern": f"^{TEMPLATE_NAME}$", "examples": ["thumbs"]},
+    },
     "id": {
         "description": "Id of the job.",
         "schema": {
@@ -124,7 +133,11 @@ def _schemas(endpoints: Iterable[Endpoint], operations: Mapping[str, Operation])
     }
     wanted: Any = [(model, "serialization") for model in sorted(answers, key=lambda m: m.__name__)]
     wanted += [(ProblemView, "serialization")]
-    requests = (JobRequest, FormJobRequest, PipelineRequest, FormPipelineRequest)
+    requests = (
+        *(JobRequest, PipelineRequest, TemplateJobRequest),
+        *(FormJobRequest, FormPipelineRequest, FormTemplateJobRequest),
+        TemplateRequest,
+    )
     wanted += [(model, "validation") for model in requests]
     _, document = models_json_schema(wanted, ref_template=_REF)
     schemas: Json = document["$defs"]
@@ -137,11 +150,14 @@ def _schemas(endpoints: Iterable[Endpoint], operations: Mapping[str, Operation])
         for name, body in bodies.items():
             schemas[stem + name.removesuffix("Request")] = _body_schema(body, operation, stem)
     for name in bodies:
-        alone, pipeline = name.replace("Job", "Operation"), name.replace("Job", "Pipeline")
+        alone = name.replace("Job", "Operation")
         schemas[alone] = _any_operation(alone, name, operations)
-        schemas[pipeline]["properties"]["steps"] = _named(schemas[pipeline]["properties"]["steps"])
-        several = [{"$ref": _REF.format(model=model)} for model in (alone, pipeline)]
+        models = (alone, name.replace("Job", "Pipeline"), name.replace("Job", "TemplateJob"))
+        several = [{"$ref": _REF.format(model=model)} for model in models]
         schemas[name] = {"title": name, "oneOf": several}
+    for name in ("PipelineRequest", "FormPipelineRequest", "TemplateRequest"):
+        properties = schemas[name]["properties"]
+        properties["steps"] = _named(properties["steps"])
     return schemas
 
 
@@ -249,6 +265,13 @@ def _operation(endpoint: Endpoint) -> Json:
         described["x-codeSamples"] = [
             {"lang": "curl", "source": source} for source in examples.POST_SAMPLES
         ]
+    if endpoint.body is Body.TEMPLATE:
+        schema = {"$ref": _REF.format(model="TemplateRequest")}
+        described["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": schema}},
+        }
+        described["x-codeSamples"] = [{"lang": "curl", "source": examples.TEMPLATE_SAMPLE}]
     return {name: value for name, value in described.items() if value != ""}
 
 

@@ -18,20 +18,14 @@ from fileproc.api.drafts import (
     Draft,
     check_count,
     draft_from_query,
-    draft_of,
     files_by_id,
     operation_of,
 )
 from fileproc.api.forms import JobForm
 from fileproc.api.idempotency import Claim, claimed, key_of
-from fileproc.api.models import (
-    JobRequest,
-    PipelineRequest,
-    PutQuery,
-    SubmitQuery,
-    has_steps,
-)
+from fileproc.api.models import PutQuery, SubmitQuery, job_of_body
 from fileproc.api.reading import parse_json, query_params, read_body, read_query
+from fileproc.api.templates import draft_for
 from fileproc.api.uploads import Uploads, empty_file
 from fileproc.errors import InvalidRequestError, UnsupportedMediaTypeError
 from fileproc.jobs import FileInfo
@@ -71,8 +65,8 @@ async def _from_json(api: Api, caller: Caller, request: web.Request, key: str | 
     limit = api.settings.max_json_bytes
     body = await Body(request, api.settings).read(limit, "max_json_bytes", "A JSON body")
     value = parse_json(body)
-    asked = read_body(PipelineRequest, value) if has_steps(value) else read_body(JobRequest, value)
-    draft = draft_of(api, asked)
+    asked = read_body(job_of_body(value), value)
+    draft = await draft_for(api, caller, asked)
     check_count(api, draft.plan, len(asked.inputs))
     wanted = [(ref.file_id, f"/inputs/{place}/file_id") for place, ref in enumerate(asked.inputs)]
     files = await files_by_id(api, caller, draft.plan, wanted) if wanted else []

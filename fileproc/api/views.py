@@ -38,6 +38,7 @@ def job_view(job: Job) -> dict[str, Any]:
         "operation": document.operation,
         "params": _params(document.operation, document.params),
         "steps": _steps(job) if document.steps else [],
+        "template": document.template,
         "created_at": job.created_at,
         "started_at": job.started_at,
         "finished_at": job.finished_at,

@@ -29,6 +29,7 @@ from fileproc.store.journal import (
 from fileproc.store.keys import Keys
 from fileproc.store.queue import POP_BLOCK_S, Lease, Queue, Settlement, Verdict
 from fileproc.store.schema import check_schema, ensure_schema
+from fileproc.store.templates import StoredTemplate, Templates
 from fileproc.store.upkeep import Upkeep
 
 __all__ = [
@@ -52,6 +53,8 @@ __all__ = [
     "Span",
     "Store",
     "StoreHealth",
+    "StoredTemplate",
+    "Templates",
     "Verdict",
     "Watch",
     "needed",
@@ -70,6 +73,7 @@ class Store:
     files: Files
     idempotency: Idempotency
     keys: ApiKeys
+    templates: Templates
     queue: Queue
     upkeep: Upkeep
     feed: EventFeed
@@ -120,6 +124,7 @@ async def open_store(settings: Settings, *, worker: str | None = None) -> AsyncI
             files=Files(pipeline, names),
             idempotency=Idempotency(pipeline),
             keys=ApiKeys(pipeline, names),
+            templates=Templates(pipeline, names),
             queue=Queue(
                 pipeline,
                 popping,

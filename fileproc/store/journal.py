@@ -20,11 +20,13 @@ from fileproc.store.connection import Pipeline
 from fileproc.store.events import Event, flat, parse
 from fileproc.store.idempotency import LIFE_S
 from fileproc.store.keys import Keys
+from fileproc.store.templates import MOST_VERSIONS
 
 AT_ONCE = 2_000
 _NAME = re.compile(r"(snapshot_)?(\d+)-(\d+)_(\d+)-(\d+)")
 
 StreamId = tuple[int, int]
+Versions = dict[int, tuple[int, str]]  # of a template: number -> (kept since (ms), definition)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -124,6 +126,7 @@ class Memory:
         self.jobs: dict[str, Remembered] = {}
         self.keys: dict[str, dict[str, str]] = {}
         self.files: dict[str, str] = {}  # id -> record, also of those whose job is gone
+        self.templates: dict[tuple[str, str], Versions] = {}  # by owner and name
         self.last: StreamId = (0, 0)
 
     def fold(self, event: Event) -> None:
@@ -132,6 +135,8 @@ class Memory:
         self.last = max(self.last, entry)
         if event.move.startswith("key_"):
             self._fold_key(event, entry[0])
+        elif event.move.startswith("template_"):
+            self._fold_template(event, entry[0])
         elif event.move == "snapshot":
             folded = self.jobs[event.job_id] = Remembered(**json.loads(event.data))
             self.files.update(folded.files)
@@ -167,6 +172,15 @@ class Memory:
         elif event.job_id in self.keys:
             self.keys[event.job_id].setdefault("revoked", str(now))
 
+    def _fold_template(self, event: Event, now: int) -> None:
+        template = (event.owner, event.job_id)
+        if event.move == "template_put":
+            versions = self.templates.setdefault(template, {})
+            versions[event.version] = (now, event.data)
+            versions.pop(event.version - MOST_VERSIONS, None)
+        else:
+            self.templates.pop(template, None)
+
     def forget_ended_before(self, moment: int) -> int:
         """Drop jobs that ended before this (ms); returns how many."""
         old = [job.id for job in self.jobs.values() if job.finished and job.finished < moment]
@@ -175,12 +189,15 @@ class Memory:
         return len(old)
 
     def snapshot(self) -> Iterator[tuple[str, str]]:
-        """Entries for `pack`: one line a job, and every key."""
+        """Entries for `pack`: one line a job, every key, every version of a template."""
         entry = f"{self.last[0]}-{self.last[1]}"
         for key_id, fields in self.keys.items():
             created = f"{fields.get('created', '0')}-0"
             data = json.dumps({k: v for k, v in fields.items() if k != "created"})
             yield created, f"{key_id} key_created {fields.get('own', '-')} 0 {data}"
+        for (owner, name), versions in self.templates.items():
+            for version, (since, definition) in versions.items():
+                yield f"{since}-0", f"{name} template_put {owner} {version} {definition}"
         for job in self.jobs.values():
             data = json.dumps(asdict(job), ensure_ascii=False)
             yield entry, f"{job.id} snapshot {job.owner} {job.version} {data}"
@@ -274,3 +291,13 @@ class Journal:
         if await self._pipeline.command("ZADD", self._keys.api_keys, "NX", created, key_id):
             flattened = [part for pair in fields.items() for part in pair]
             await self._pipeline.command("HSET", self._keys.api_key(key_id), *flattened)
+
+    async def restore_template(self, owner: str, name: str, versions: Versions) -> None:
+        """Write all versions of a template back, unless it is there."""
+        last = max(versions)
+        listed = self._keys.templates(owner)
+        if await self._pipeline.command("ZADD", listed, "NX", versions[last][0], name):
+            flattened: list[Any] = ["last", last]
+            for version, (since, definition) in versions.items():
+                flattened += [version, f"{since} {definition}"]
+            await self._pipeline.command("HSET", self._keys.template(owner, name), *flattened)

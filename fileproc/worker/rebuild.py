@@ -27,6 +27,7 @@ class Rebuilt:
         present: jobs that were there already and were left alone.
         lapsed: jobs whose retention is over.
         keys: api keys.
+        templates: templates, each with its versions.
         objects: journal objects that were read.
         up_to: the moment of the last event in the journal; what came later is not restored.
     """
@@ -36,6 +37,7 @@ class Rebuilt:
     present: int
     lapsed: int
     keys: int
+    templates: int
     objects: int
     up_to: datetime | None
 
@@ -65,9 +67,17 @@ async def rebuild(resources: Resources, *, dry_run: bool = False) -> Rebuilt:
     if not dry_run:
         for key_id, fields in memory.keys.items():
             await resources.store.journal.restore_key(key_id, fields)
+        for (owner, name), versions in memory.templates.items():
+            await resources.store.journal.restore_template(owner, name, versions)
         await resources.store.ensure_schema()
     up_to = datetime.fromtimestamp(memory.last[0] / 1000, UTC) if spans else None
-    return Rebuilt(keys=len(memory.keys), objects=len(spans), up_to=up_to, **counts)
+    return Rebuilt(
+        keys=len(memory.keys),
+        templates=len(memory.templates),
+        objects=len(spans),
+        up_to=up_to,
+        **counts,
+    )
 
 
 async def _is_there(resources: Resources, job: Remembered, *, dry_run: bool) -> bool:

@@ -35,18 +35,19 @@ def operations() -> None:
 @operations.command("list", short_help="List the operations.")
 @click.option("--json", "as_json", is_flag=True, help="As `GET /v1/operations` gives them.")
 def listed(as_json: bool) -> None:
-    """List the operations that this machine offers; NEEDS is what they start as a program."""
+    """List the operations that are offered here; NEEDS is what has to be there beside fileproc."""
     from fileproc.api.views import operation_view
     from fileproc.operations import offered
-    from fileproc.settings import load_settings
+    from fileproc.operations.reference import needs
+    from fileproc.settings import load_settings, services
 
     settings = load_settings()
-    found = offered(debug=settings.debug_operations).values()
+    found = offered(debug=settings.debug_operations, services=services(settings)).values()
     if as_json:
         click.echo(json.dumps([operation_view(entry, settings) for entry in found], indent=2))
         return
     rows = [("OPERATION", "LANE", "NEEDS", "SUMMARY")]
-    rows += [(item.name, item.lane, ", ".join(item.programs), item.summary) for item in found]
+    rows += [(item.name, item.lane, ", ".join(needs(item)), item.summary) for item in found]
     table(rows)
 
 
@@ -72,7 +73,9 @@ def show(name: str, as_json: bool) -> None:
 
 def _page(entry: Operation, settings: Settings) -> Iterator[str]:
     from fileproc.api.job_codes import JOB_CODES
-    from fileproc.operations import programs, reference
+    from fileproc.operations import offered, reference
+    from fileproc.operations.registry import lacking
+    from fileproc.settings import services
 
     codes = [(code, JOB_CODES[code].says) for code in entry.error_codes]
     yield f"{entry.name}: {entry.summary}"
@@ -81,8 +84,8 @@ def _page(entry: Operation, settings: Settings) -> Iterator[str]:
     facts = reference.facts(entry, settings.max_inputs)
     told = [(name, ", ".join(values)) for name, values in facts]
     yield from ("", *_side_by_side([*told, *_limits(entry, settings)]))
-    if lacking := programs.missing(entry.programs):
-        yield from ("", f"Not offered here, where {' and '.join(lacking)} is not installed.")
+    if entry.name not in offered(debug=True, services=services(settings)):
+        yield from ("", f"Not offered here: it needs {' and '.join(lacking(entry))}.")
     for parameter in reference.parameters(entry):
         yield from ("", *_described(parameter))
     if codes:

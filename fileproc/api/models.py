@@ -412,6 +412,7 @@ class OperationView(BaseModel):
     )
     produces: list[str]
     programs: list[str] = Field(description="What it needs installed beside fileproc.")
+    service: str | None = Field(description="What it needs configured, such as clamd.")
     min_inputs: int
     max_inputs: int
     max_input_bytes: int

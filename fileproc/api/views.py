@@ -125,6 +125,7 @@ def operation_view(operation: Operation, settings: Settings) -> dict[str, Any]:
         "accepts_later": list(operation.accepts_later),
         "produces": list(operation.produces),
         "programs": list(operation.programs),
+        "service": operation.service,
         "min_inputs": operation.min_inputs,
         "max_inputs": min(operation.max_inputs, settings.max_inputs),
         "max_input_bytes": settings.max_upload_bytes,

@@ -37,9 +37,10 @@ short. `curl -T` does not send the name of the file, so a kind of text is told b
 type: add `filename=report.csv` to the query (`?filename=...`, or `&filename=...` after other
 parameters), or `-H 'Content-Type: text/csv'`. A CSV file of one column is plain text otherwise.
 
-An operation that needs a program is offered where that is installed. A job has at most
-`FILEPROC_MAX_INPUTS` files (100 unless it is set), also where its operation takes more. Any job can
-also fail for what it runs on, such as `timeout` or `out_of_memory`: `/docs` explains every code.
+An operation that needs a program is offered where that is installed, one that needs a service
+where that is configured. A job has at most `FILEPROC_MAX_INPUTS` files (100 unless it is set), also
+where its operation takes more. Any job can also fail for what it runs on, such as `timeout` or
+`out_of_memory`: `/docs` explains every code.
 """
 _GROUPS = {
     "archive": "Archives",
@@ -143,8 +144,13 @@ def facts(entry: Operation, most_files: int = sys.maxsize) -> Iterator[tuple[str
         yield "Files", [f"{entry.min_inputs:,} to {most:,} in one job"]
     yield "Makes", _short(entry.produces)
     yield "Lane", [entry.lane]
-    if entry.programs:
-        yield "Needs", list(entry.programs)
+    if needed := needs(entry):
+        yield "Needs", needed
+
+
+def needs(entry: Operation) -> list[str]:
+    """The programs and the service without which it is not offered."""
+    return [*entry.programs, *([entry.service] if entry.service else [])]
 
 
 def _short(media_types: Iterable[str]) -> list[str]:

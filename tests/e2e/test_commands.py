@@ -118,6 +118,17 @@ def test_operation_is_shown_with_all_that_a_job_needs(tmp_path: Path) -> None:
     assert set(told["example"]) <= set(told["params_schema"]["properties"])
 
 
+def test_operation_that_needs_what_is_not_there_is_shown_and_not_listed(tmp_path: Path) -> None:
+    shown = run("operations", "show", "file.scan", cwd=tmp_path).stdout
+    assert "Needs  clamd" in shown
+    assert "Not offered here: it needs ClamAV's daemon" in shown
+    assert "file.scan" not in run("operations", "list", cwd=tmp_path).stdout
+    configured = {"FILEPROC_CLAMD": "127.0.0.1:3310"}
+    assert "file.scan" in run("operations", "list", cwd=tmp_path, settings=configured).stdout
+    there = run("operations", "show", "file.scan", cwd=tmp_path, settings=configured).stdout
+    assert "Not offered" not in there
+
+
 def test_operation_that_there_is_not_is_a_sentence(tmp_path: Path) -> None:
     done = run("operations", "show", "image.enlarge", cwd=tmp_path)
     assert done.returncode == 1

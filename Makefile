@@ -17,7 +17,7 @@ ARGS ?=
 
 .PHONY: help
 help: ## show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 
 # Debian's python3 comes without ensurepip unless python3-venv is there; its pip can stand in.
 $(BIN)/python:
@@ -96,6 +96,10 @@ faults-full: $(STAMP) ## the same at length; writes docs/faults-report.md (an ho
 .PHONY: soak
 soak: $(STAMP) ## the same round and round (ARGS='--minutes 60')
 	$(BIN)/python tests/faults/run.py --soak $(ARGS)
+
+.PHONY: bench-operations
+bench-operations: $(STAMP) ## thumbnails, a table and a PDF, against their bare engines (ten minutes)
+	$(BIN)/python bench/operations.py $(ARGS)
 
 .PHONY: image-check
 image-check: $(STAMP) ## build the image without Docker, and run a job through it (needs buildah)

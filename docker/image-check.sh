@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds the image without a Docker daemon, on a Debian base made by debootstrap, then runs both
 # roles from it against real engines: a picture goes in over HTTP and its thumbnail comes out.
-# Needs root. The base is kept between runs, below FILEPROC_IMAGE_CACHE (~/.cache/fileproc).
+# Needs root; VARIANT=full checks the image with LibreOffice and Tesseract. The base is kept between runs, below FILEPROC_IMAGE_CACHE (~/.cache/fileproc).
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -60,6 +60,7 @@ echo "image-check: building"
 # are mounted, and are no part of the image. The options are paths without blanks, one to a word.
 # shellcheck disable=SC2046
 storage bud --quiet --format docker --pull-never --build-arg "BASE=$base" \
+    --build-arg "VARIANT=${VARIANT:-plain}" \
     --build-arg "REVISION=$(git rev-parse HEAD 2>/dev/null || echo unknown)" \
     --volume /etc/ssl/certs:/etc/ssl/certs:ro \
     $("$python" docker/image_check.py pip-mounts "$work") \

@@ -9,39 +9,36 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from fileproc import __version__
+from fileproc.console import WIDTH, examples, refuse, table
 from fileproc.errors import FileprocError, SettingsError, StoreUnavailableError
+from fileproc.manual import operations
 
 # The roles' modules are imported by their commands only: `--help` and `healthcheck` stay quick.
 if TYPE_CHECKING:
     from fileproc.settings import Settings
     from fileproc.store import ApiKeys, KeyInfo
 
-_WIDTH = 100
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
-def _examples(*lines: str) -> str:
-    """The end of a command's help; the control character keeps the lines as they are."""
-    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
-
-
 @click.group(
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": _WIDTH},
-    epilog=_examples(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": WIDTH},
+    epilog=examples(
         "python -m fileproc demo                    one real job, then all is gone again",
         "python -m fileproc dev --data ./data       everything on this machine",
         "python -m fileproc api                     the HTTP role, on your Redis and S3",
         "python -m fileproc worker --concurrency 4  the processing role",
         "python -m fileproc keys create --owner me --role admin",
+        "python -m fileproc operations list         what can be done to a file",
         "python -m fileproc config                  what is set, and what is wrong with it",
         "python -m fileproc rebuild --dry-run       what a lost Redis could be built from",
     ),
@@ -55,11 +52,14 @@ def cli() -> None:
     """
 
 
+cli.add_command(operations)
+
+
 # --- the roles ---------------------------------------------------------------------------------
 
 
 @cli.command(
-    epilog=_examples(
+    epilog=examples(
         "FILEPROC_REDIS_URL=redis://redis:6379/0 AWS_ENDPOINT_URL_S3=http://minio:9000 \\",
         "  python -m fileproc api --host 0.0.0.0",
     )
@@ -79,7 +79,7 @@ def api(host: str | None, port: int | None) -> None:
 
 
 @cli.command(
-    epilog=_examples(
+    epilog=examples(
         "python -m fileproc worker",
         "python -m fileproc worker --lanes default --concurrency 8",
         "python -m fileproc worker --burst",
@@ -111,7 +111,7 @@ def worker(lanes: str | None, concurrency: str | None, burst: bool, port: int | 
 
 
 @cli.command(
-    epilog=_examples(
+    epilog=examples(
         "python -m fileproc dev",
         "python -m fileproc dev --port 8090 --data ./data",
         "FILEPROC_DEBUG_OPERATIONS=1 python -m fileproc dev",
@@ -143,7 +143,7 @@ def dev(host: str | None, port: int | None, data: Path) -> None:
 
 
 @cli.command(
-    epilog=_examples(
+    epilog=examples(
         "python -m fileproc demo",
         "python -m fileproc demo holiday.jpg --out /tmp",
     )
@@ -177,7 +177,7 @@ def demo(file: Path | None, out: Path) -> None:
 
 
 @cli.group(
-    epilog=_examples(
+    epilog=examples(
         "python -m fileproc keys create --owner me --role admin",
         'python -m fileproc keys create --owner shop --label "order service" --expires 90d',
         "python -m fileproc keys ls",
@@ -265,7 +265,7 @@ def keys_ls(as_json: bool, data: Path | None) -> None:
     for info in infos:
         days = _day(info.created_at), _day(info.expires_at)
         rows.append((info.id, info.owner, str(info.role), _key_state(info), *days, info.label))
-    _table(rows)
+    table(rows)
 
 
 @keys.command("revoke")
@@ -278,7 +278,7 @@ def keys_revoke(key_id: str, data: Path | None) -> None:
         return await store.revoke(key_id)
 
     if not _with_keys(revoke, data):
-        _refuse(f"There is no key {key_id}; see `python -m fileproc keys ls`.")
+        refuse(f"There is no key {key_id}; see `python -m fileproc keys ls`.")
     click.echo(f"Key {key_id} is revoked.", err=True)
 
 
@@ -297,7 +297,7 @@ def _with_keys(work: Callable[[ApiKeys], Any], data: Path | None) -> Any:
         try:
             return asyncio.run(run(_settings(redis_url=url)))
         except StoreUnavailableError:
-            _refuse(
+            refuse(
                 "Redis does not answer, or refuses us: see FILEPROC_REDIS_URL in "
                 "`python -m fileproc config`. The keys of `dev` are reached by --data ./data."
             )
@@ -346,7 +346,7 @@ def _day(when: datetime | None) -> str:
 
 @cli.command(
     short_help="Build a lost Redis again from the journal.",
-    epilog=_examples(
+    epilog=examples(
         "python -m fileproc rebuild --dry-run     what would come back, and up to which moment",
         "python -m fileproc rebuild",
     ),
@@ -397,7 +397,7 @@ def rebuild(dry_run: bool, as_json: bool) -> None:
 
 @cli.command(
     short_help="Show the settings, or what is wrong with them.",
-    epilog=_examples(
+    epilog=examples(
         "python -m fileproc config",
         "FILEPROC_LEASE_S=2 python -m fileproc config        complains, exit status 2",
     ),
@@ -411,7 +411,7 @@ def config(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({name: value for name, value, _ in rows}, indent=2))
         return
-    _table([("SETTING", "VALUE", "MEANING"), *rows])
+    table([("SETTING", "VALUE", "MEANING"), *rows])
 
 
 @cli.command(short_help="Ask a role whether it is well.")
@@ -434,11 +434,11 @@ def healthcheck(role: str, timeout: float) -> None:
         connection.request("GET", "/healthz")
         status = connection.getresponse().status
     except (OSError, HTTPException) as exc:
-        _refuse(f"The {role} at {host}:{port} does not answer: {exc}")
+        refuse(f"The {role} at {host}:{port} does not answer: {exc}")
     finally:
         connection.close()
     if status != 200:  # noqa: PLR2004 - HTTP
-        _refuse(f"The {role} at {host}:{port} answers {status}.")
+        refuse(f"The {role} at {host}:{port} answers {status}.")
 
 
 # --- common ------------------------------------------------------------------------------------
@@ -456,42 +456,12 @@ def _logging(settings: Settings) -> None:
     configure_logging(settings.log_level, settings.log_format)
 
 
-def _table(rows: Sequence[tuple[str, ...]]) -> None:
-    """Columns side by side: fitted to a terminal, in full lines for other programs."""
-    if sys.stdout.isatty():
-        _fitted(rows)
-        return
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        click.echo("  ".join([*cells, row[-1]]).rstrip())
-
-
-def _fitted(rows: Sequence[tuple[str, ...]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(*rows[0], box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.columns[0].no_wrap = True
-    for row in rows[1:]:
-        table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
-
-
-def _refuse(sentence: str, status: int = 1) -> NoReturn:
-    """To standard error, each line named; an indented one is to be copied, and stands alone."""
-    for line in sentence.splitlines():
-        click.echo(line if line.startswith(" ") else f"fileproc: {line}", err=True)
-    sys.exit(status)
-
-
 def main() -> None:
     """Run the command line; an error that we foresaw is a sentence, not a traceback."""
     try:
         cli(prog_name="python -m fileproc")
     except FileprocError as exc:
-        _refuse(exc.detail, 2 if isinstance(exc, SettingsError) else 1)
+        refuse(exc.detail, 2 if isinstance(exc, SettingsError) else 1)
 
 
 if __name__ == "__main__":

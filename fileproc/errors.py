@@ -60,6 +60,10 @@ class UnknownOperationError(FileprocError):
     code, status, title = "unknown_operation", 422, "There is no such operation"
 
 
+class ProgramMissingError(FileprocError):
+    code, status, title = "program_missing", 422, "A program of the operation is not installed"
+
+
 class EmptyFileError(FileprocError):
     code, status, title = "empty_file", 422, "The file is empty"
 

@@ -10,7 +10,7 @@ import random
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -178,11 +178,85 @@ class Provenance(Record):
     cached: bool = False
 
 
+# What a step needs to get the files of the job; no step has this name.
+JOB_INPUTS = "inputs"
+# What stands for the operation of a job that has steps.
+PIPELINE = "pipeline"
+
+
+class Step(Record):
+    """One operation of a pipeline, and whose files it works on."""
+
+    name: str
+    operation: str
+    params: dict[str, Any] = {}
+    needs: list[str] = Field(
+        default=[], description="Steps whose outputs it takes; `inputs` is the job's files."
+    )
+    for_each: bool = Field(default=False, description="Run once for each file, not once for all.")
+    on_error: Literal["fail", "skip"] = "fail"
+    output: bool = Field(default=False, description="Its files are outputs of the job.")
+
+
+class StepState(StrEnum):
+    WAITING = "waiting"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    UNKNOWN = "unknown"
+
+
+class StepError(Record):
+    """Why a step, or one run of it, failed."""
+
+    code: str
+    detail: str
+    input: str | None = Field(default=None, description="Name of the file that it was about.")
+
+
+class StepStatus(Record):
+    """How far a step has come in the latest attempt."""
+
+    name: str
+    state: StepState = Field(
+        default=StepState.WAITING,
+        description="`skipped`: it failed, and was to be skipped then. `unknown`: the job ended "
+        "from outside, and how far the step came was not noted.",
+    )
+    progress: Progress | None = Field(default=None, description="While it runs.")
+    outputs: int = Field(default=0, description="Files that it made.")
+    skipped: int = Field(default=0, description="Files for which it failed and was skipped.")
+    error: StepError | None = Field(default=None, description="The first failure.")
+    engine: str | None = Field(default=None, description="What made the files.")
+    usage: Usage | None = Field(default=None, description="All runs of the step together.")
+
+
+class Trail(Record):
+    """The part of a result, a failure or a progress that tells of the steps; None: has none."""
+
+    steps: list[StepStatus] | None = None
+
+
+class PipelineProgress(Progress, Trail):
+    """Of a job with steps."""
+
+
+class PipelineProblem(Problem, Trail):
+    """Of a job with steps."""
+
+
 class JobDocument(Record):
-    """What the client asked for; written once, at accept."""
+    """What the client asked for; written once, at accept.
+
+    With `steps` the operation is `pipeline`; each step comes after those it needs. `template` is
+    where they came from, `<name>@<version>`.
+    """
 
     operation: str
     params: dict[str, Any] = {}
+    steps: list[Step] = []
+    template: str | None = None
     inputs: list[FileInfo] = []
     labels: dict[str, str] = {}
     metadata: dict[str, Any] = {}
@@ -192,7 +266,7 @@ class JobDocument(Record):
     retry_of: str | None = None
 
 
-class JobResult(Record):
+class JobResult(Trail):
     """What a successful attempt made; written once, by `complete`.
 
     `prefix` is where the outputs lie in object storage: output i is the object `prefix + str(i)`.
@@ -227,3 +301,4 @@ class Job(BaseModel):
     result: JobResult | None
     error: Problem | None
     usage: Usage | None
+    steps: list[StepStatus]

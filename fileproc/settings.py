@@ -198,6 +198,16 @@ class Settings(BaseSettings):
         description="required: refuse to work where the kernel has neither seccomp nor Landlock "
         "(ABI 4); best-effort: warn.",
     )
+    clamd: str | None = Field(
+        None,
+        description="ClamAV's daemon, for file.scan: host:port, or the path of its Unix socket."
+        " Unset: there is no file.scan.",
+    )
+    clamd_max_bytes: Positive = Field(
+        100 * MIB,
+        description="Largest file that is scanned. No more than the daemon's MaxFileSize and"
+        " StreamMaxLength: what exceeds the first it calls clean.",
+    )
     debug_operations: bool = Field(False, description="Whether debug.* operations exist.")
 
     crash_at: str | None = Field(
@@ -228,6 +238,13 @@ class Settings(BaseSettings):
         ):
             raise ValueError("must be a URL such as http://127.0.0.1:9000")
         return value.rstrip("/") if value else value
+
+    @field_validator("clamd")
+    @classmethod
+    def _clamd_address(cls, value: str | None) -> str | None:
+        if value is not None:
+            clamd_address(value)
+        return value
 
     @field_validator("crash_at")
     @classmethod
@@ -374,6 +391,26 @@ def slots(settings: Settings) -> dict[str, int]:
             raise ValueError(f"the lane {name!r} is not served (FILEPROC_LANES={settings.lanes})")
         wanted.update({name: int(number)} if name else dict.fromkeys(lanes, int(number)))
     return wanted
+
+
+def clamd_address(value: str) -> tuple[str, int] | Path:
+    """Host and port, or the path of a Unix socket; `tcp://` and `unix:` before them are allowed.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    path = value.removeprefix("unix://").removeprefix("unix:")
+    if path.startswith("/"):
+        return Path(path)
+    parts = urlsplit(value if "://" in value else f"tcp://{value}")
+    if parts.scheme != "tcp" or not parts.hostname or not parts.port or parts.path:
+        raise ValueError("must be host:port, or the path of a Unix socket")
+    return parts.hostname, parts.port
+
+
+def services(settings: Settings) -> frozenset[str]:
+    """What is configured that operations may need, by the names they give it."""
+    return frozenset({"clamd"} if settings.clamd is not None else ())
 
 
 def effective(settings: Settings) -> list[tuple[str, str, str]]:

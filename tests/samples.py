@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import bz2
+import datetime as dt
+import gzip
 import hashlib
 import io
+import lzma
 import struct
+import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +21,9 @@ from typing import Any
 from PIL import Image, ImageChops, ImageDraw, ImageStat
 
 from fileproc.operations import Input, Limits, Work, find
+from fileproc.operations.compression import zstd
 from fileproc.operations.types import detect_file
+from films import film as film_file
 
 CORNERS = {"red": (0, 0), "lime": (1, 0), "blue": (0, 1), "yellow": (1, 1)}
 _TO_STORED = {
@@ -134,6 +142,22 @@ def film(kind: str, frames: int = 5) -> bytes:
     return saved(pictures[0], kind, save_all=True, append_images=pictures[1:], duration=80, loop=0)
 
 
+def svg(width: int = 320, height: int = 240, inside: str = "") -> bytes:
+    """A drawing: a red left half, a blue right half, clear below; `inside` comes on top."""
+    return (
+        f'<?xml version="1.0" encoding="UTF-8"?><svg xmlns="http://www.w3.org/2000/svg"'
+        f' xmlns:xlink="http://www.w3.org/1999/xlink" width="{width}" height="{height}">'
+        f'<rect width="{width / 2}" height="{height / 2}" fill="#f00"/>'
+        f'<rect x="{width / 2}" width="{width / 2}" height="{height / 2}" fill="#00f"/>'
+        f"{inside}</svg>"
+    ).encode()
+
+
+def heic() -> bytes:
+    """64 x 48 pixels in HEVC: red, lime, blue and yellow quarters, as the card's corners are."""
+    return base64.b64decode(_HEIC)
+
+
 def png_that_claims(width: int, height: int) -> bytes:
     """A small PNG whose header names any size; the data would do for it, or for some of it."""
 
@@ -156,6 +180,18 @@ def distance(one: Image.Image, other: Image.Image) -> float:
     small = [image.convert("RGB").resize((24, 24), Image.Resampling.BOX) for image in (one, other)]
     apart = ImageStat.Stat(ImageChops.difference(*small)).rms
     return sum(apart) / len(apart) / 255
+
+
+# Nothing here encodes HEVC; 64 x 48 pixels.
+_HEIC = (
+    "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAWptZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAA"
+    "AAAAAAAAAAACJpbG9jAAAAAERAAAEAAQAAAAABjgABAAAAAAAAADwAAAAjaWluZgAAAAAAAQAAABVpbmZlAgAAAAAB"
+    "AABodmMxAAAAAA5waXRtAAAAAAABAAAA6mlwcnAAAADLaXBjbwAAAHdodmNDAQNwAAAAkAAAAAAAHvAA/P34+AAADw"
+    "NgAAEAGEABDAH//wNwAAADAJAAAAMAAAMAHroCQGEAAQArQgEBA3AAAAMAkAAAAwAAAwAeoCCBBZbpKSkubgIaDAgA"
+    "AAMAyAAAAwAIQGIAAQAGRAHAcYESAAAAFGlzcGUAAAAAAAAAQAAAAEAAAAAoY2xhcAAAAEAAAAABAAAAMAAAAAEAAA"
+    "AAAAAAAv////AAAAACAAAAEHBpeGkAAAAAAwgICAAAABdpcG1hAAAAAAAAAAEAAQSBAgSDAAAARG1kYXQAAAA4KAGs"
+    "ZpcK/rOnvLg1uZWDlJ/rCBZie6vufFiDZjDq2PS9piFznARNAw9Xh9BvsLy8Uoy9bhIAQqo="
+)
 
 
 # --- documents -------------------------------------------------------------------------------
@@ -299,6 +335,28 @@ def rows_of_parquet(path: Path) -> tuple[dict[str, str], list[tuple[Any, ...]]]:
         return {c[0]: c[1] for c in columns}, connection.execute(scan, [str(path)]).fetchall()
 
 
+def xlsx(
+    table: Iterable[Iterable[Any]] = (("id", "name"), (7, "Anna"), (8, None)), **options: Any
+) -> bytes:
+    """A workbook with this table in its first sheet, `Data`, and another sheet behind it."""
+    import xlsxwriter
+
+    buffer = io.BytesIO()
+    with xlsxwriter.Workbook(buffer, {"in_memory": True, **options}) as book:
+        sheet = book.add_worksheet("Data")
+        dated = book.add_format({"num_format": "yyyy-mm-dd"})
+        for number, row in enumerate(table):
+            for column, value in enumerate(row):
+                if isinstance(value, dt.date):
+                    sheet.write_datetime(number, column, value, dated)
+                elif isinstance(value, str):
+                    sheet.write_string(number, column, value)
+                elif value is not None:
+                    sheet.write(number, column, value)
+        book.add_worksheet("Other").write_string(0, 0, "other")
+    return buffer.getvalue()
+
+
 # --- other kinds -----------------------------------------------------------------------------
 
 
@@ -331,6 +389,17 @@ def archive(*names: str) -> bytes:
     return buffer.getvalue()
 
 
+def tarred(pack: Callable[[bytes], bytes] = bytes) -> bytes:
+    """A tar of two files, packed."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as file:
+        for name in ("a.txt", "b/c.txt"):
+            info = tarfile.TarInfo(name)
+            info.size = 100
+            file.addfile(info, io.BytesIO(b"x" * 100))
+    return pack(buffer.getvalue())
+
+
 # One good file of every type that an operation of ours takes.
 BY_TYPE: dict[str, Callable[[], tuple[bytes, str]]] = {
     "image/jpeg": lambda: (jpeg(), "photo.jpg"),
@@ -339,12 +408,25 @@ BY_TYPE: dict[str, Callable[[], tuple[bytes, str]]] = {
     "image/avif": lambda: (saved(card(160, 120), "AVIF"), "card.avif"),
     "image/gif": lambda: (film("GIF"), "film.gif"),
     "image/tiff": lambda: (saved(card(), "TIFF", compression="tiff_lzw"), "scan.tif"),
+    "image/svg+xml": lambda: (svg(), "drawing.svg"),
+    "image/bmp": lambda: (saved(card(), "BMP"), "card.bmp"),
+    "image/heic": lambda: (heic(), "photo.heic"),
     "application/pdf": lambda: (pdf(), "paper.pdf"),
     "text/csv": lambda: (TABLE, "table.csv"),
     "text/tab-separated-values": lambda: (b"a\tb\n1\tx y\n", "table.tsv"),
     "application/x-ndjson": lambda: (JSON_LINES, "lines.jsonl"),
     "application/vnd.apache.parquet": lambda: (parquet(), "table.parquet"),
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": lambda: (
+        xlsx(),
+        "table.xlsx",
+    ),
     "application/zip": lambda: (archive("a.txt", "b/c.txt"), "files.zip"),
+    "application/x-tar": lambda: (tarred(), "files.tar"),
+    "application/gzip": lambda: (tarred(gzip.compress), "files.tar.gz"),
+    "application/x-bzip2": lambda: (tarred(bz2.compress), "files.tar.bz2"),
+    "application/x-xz": lambda: (tarred(lzma.compress), "files.tar.xz"),
+    "application/zstd": lambda: (tarred(zstd().compress), "files.tar.zst"),
     "audio/wav": lambda: (wav(), "beep.wav"),
+    "video/mp4": lambda: (film_file(second_s=0.2), "film.mp4"),
     "text/plain": lambda: (b"a note\n", "note.txt"),
 }

@@ -17,7 +17,7 @@ from fileproc.api.views import job_body, job_path
 from fileproc.crashpoints import crash_point
 from fileproc.errors import FileprocError, IdempotencyMismatchError, StoreUnavailableError
 from fileproc.ids import new_id
-from fileproc.jobs import FileInfo, Job, JobDocument, JobState
+from fileproc.jobs import FileInfo, Job, JobDocument, JobState, StepStatus
 from fileproc.store import NewJob, Replay
 from fileproc.telemetry import SUBMITTED
 
@@ -70,7 +70,7 @@ async def accept(
     crash_point("accepted")
     if job_id != new.id or accepted_at is None:
         return Accepted(job_id, None)
-    SUBMITTED.labels(draft.operation.name).inc()
+    SUBMITTED.labels(draft.plan.name).inc()
     return Accepted(job_id, _snapshot(new, accepted_at))
 
 
@@ -100,10 +100,12 @@ def _new_job(
     return NewJob(
         id=new_id("job"),
         owner=caller.owner,
-        lane=draft.operation.lane,
+        lane=draft.plan.lane,
         document=JobDocument(
-            operation=draft.operation.name,
+            operation=draft.plan.name,
             params=draft.params,
+            steps=draft.steps,
+            template=draft.template,
             inputs=list(inputs),
             labels=draft.labels,
             metadata=draft.metadata,
@@ -152,6 +154,7 @@ def _snapshot(new: NewJob, accepted_at: datetime) -> Job:
         result=None,
         error=None,
         usage=None,
+        steps=[StepStatus(name=step.name) for step in new.document.steps],
     )
 
 

@@ -9,7 +9,7 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
@@ -28,8 +28,9 @@ from fileproc.api.middleware import add_headers, boundary
 from fileproc.api.routes import ENDPOINTS, addresses
 from fileproc.crashpoints import arm, crash_point
 from fileproc.errors import FileprocError, SchemaError, SettingsError, StoreUnavailableError
+from fileproc.operations import Operation
 from fileproc.resources import Resources, open_resources
-from fileproc.settings import Auth, Settings
+from fileproc.settings import Auth, Settings, services
 from fileproc.telemetry import BUILD, get_logger
 
 log = get_logger(__name__)
@@ -68,7 +69,7 @@ def make_app(settings: Settings, opener: Opener = open_resources) -> web.Applica
 
     Neither Redis nor the storage needs to be there then: what they are needed for answers 503.
     """
-    offered = operations.catalogue(debug=settings.debug_operations)
+    offered = _offered(settings)
     handlers: dict[Handle, Any] = {endpoint.handle: endpoint for endpoint in ENDPOINTS}
     app = web.Application(
         middlewares=[boundary(handlers)],
@@ -87,6 +88,10 @@ def make_app(settings: Settings, opener: Opener = open_resources) -> web.Applica
     return app
 
 
+def _offered(settings: Settings) -> Mapping[str, Operation]:
+    return operations.offered(debug=settings.debug_operations, services=services(settings))
+
+
 def _resources(
     settings: Settings, opener: Opener
 ) -> Callable[[web.Application], AsyncIterator[None]]:
@@ -94,7 +99,7 @@ def _resources(
         BUILD.info({"version": __version__})
         admin_token = _admin_token(settings)
         async with opener(settings) as resources, resources.store.feed.running():
-            api = Api(settings, resources, operations.catalogue(debug=settings.debug_operations))
+            api = Api(settings, resources, _offered(settings))
             app[API] = api
             app[HEALTH] = Health(api)
             chores = asyncio.create_task(_start_up(api, admin_token), name="start-up")

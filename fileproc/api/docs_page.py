@@ -233,8 +233,10 @@ def _body(document: Json, body: Json | None) -> str:
     parts.append(f"<p>As {kinds}.</p>")
     schema = body["content"].get("application/json", {}).get("schema")
     if schema is not None:
-        variants = _resolved(document, schema).get("oneOf", [schema])
-        parts.append(_variants(document, variants))
+        for kind in _resolved(document, schema).get("oneOf", [schema]):
+            resolved = _resolved(document, kind)
+            parts.append(_prose(resolved.get("description", "")))
+            parts.append(_variants(document, resolved.get("oneOf", [kind])))
     return "".join(parts)
 
 
@@ -253,8 +255,20 @@ def _variants(document: Json, variants: list[Json]) -> str:
         elif name == "inputs":
             text = 'Files that other jobs of yours brought: `{"file_id": "file_..."}` each.'
             shown = {"type": "array", "items": {"type": "object"}, "description": text}
-        rows += _row(name, shown, required=name == "operation")
-    return _table(rows)
+        rows += _row(name, shown, required=name in {"operation", "steps", "template"})
+    return _table(rows) + _steps(document, first["properties"].get("steps"))
+
+
+def _steps(document: Json, schema: Json | None) -> str:
+    """The members of one step."""
+    if schema is None:
+        return ""
+    step = _resolved(document, schema["additionalProperties"])
+    rows = "".join(
+        _row(name, field, required=name in step["required"])
+        for name, field in step["properties"].items()
+    )
+    return "<p>A step:</p>" + _table(rows)
 
 
 def _resolved(document: Json, schema: Json) -> Json:

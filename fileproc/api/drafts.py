@@ -3,27 +3,45 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 
 from fileproc import operations
-from fileproc.api.models import MAX_METADATA_BYTES, JobCommon, PutQuery
+from fileproc.api.models import (
+    MAX_METADATA_BYTES,
+    JobOptions,
+    OperationAsked,
+    PipelineAsked,
+    PutQuery,
+    StepAsked,
+)
 from fileproc.api.reading import json_params
 from fileproc.api.uploads import check_type
-from fileproc.errors import InvalidRequestError, NotFoundError
-from fileproc.jobs import FileInfo
+from fileproc.errors import InvalidRequestError, NotFoundError, ProgramMissingError
+from fileproc.jobs import JOB_INPUTS, FileInfo, Step
 from fileproc.operations import Operation
+from fileproc.pipelines import Pipeline, planned, pointer_to
 
 if TYPE_CHECKING:
     from fileproc.api.context import Api, Caller
 
 
+# What a job is to do. Whoever takes in its files need not know which.
+Plan = Operation | Pipeline
+
+
 @dataclass(frozen=True, slots=True)
 class Draft:
-    operation: Operation
+    """`params` are the operation's; those of a pipeline stand with its steps.
+
+    `template` is where the steps came from, with its version; `asked_as` what was said instead of
+    them.
+    """
+
+    plan: Plan
     params: dict[str, Any]
     labels: dict[str, str] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
@@ -31,11 +49,17 @@ class Draft:
     max_attempts: int | None = None
     retention_s: int | None = None
     retry_of: str | None = None
+    template: str | None = None
+    asked_as: list[Any] | None = None
+
+    @property
+    def steps(self) -> list[Step]:
+        return list(self.plan.steps) if isinstance(self.plan, Pipeline) else []
 
     def asked(self) -> list[Any]:
         """What tells it from another; without the files."""
         return [
-            self.operation.name,
+            self.plan.name,
             self.params,
             self.labels,
             self.metadata,
@@ -43,38 +67,103 @@ class Draft:
             self.max_attempts,
             self.retention_s,
             self.retry_of,
+            # The same request stays the same when there is a newer version of its template.
+            *(self.asked_as or (step.model_dump() for step in self.steps)),
         ]
 
 
-def operation_of(api: Api, name: str) -> Operation:
-    """The operation of this name.
+def operation_of(api: Api, name: str, pointer: str = "/operation") -> Operation:
+    """The operation of this name; `pointer` is where a body names it.
 
     Raises:
         UnknownOperationError: with the names there are.
+        ProgramMissingError: it is known, and a program that it needs is not installed here.
     """
-    found = api.operations.get(name)
-    return found or operations.find(name, debug=api.settings.debug_operations)
+    if found := api.operations.get(name):
+        return found
+    operation = operations.find(name, debug=api.settings.debug_operations, pointer=pointer)
+    if absent := operations.lacking(operation):
+        raise ProgramMissingError(
+            f"{name} needs {' and '.join(absent)}, which this server does not have.",
+            errors=[{"pointer": pointer, "detail": "Not installed.", "missing": absent}],
+        )
+    return operation
 
 
-def draft_of(api: Api, asked: JobCommon) -> Draft:
+def draft_of(api: Api, asked: OperationAsked | PipelineAsked) -> Draft:
     """Judge what a body asks for.
 
     Raises:
-        UnknownOperationError, InvalidRequestError: with pointers into the body.
+        UnknownOperationError, ProgramMissingError, InvalidRequestError: with pointers into the
+            body.
     """
+    if isinstance(asked, PipelineAsked):
+        return drafted(api, asked, pipeline_of(api, asked.steps), {})
     operation = operation_of(api, asked.operation)
+    return drafted(api, asked, operation, json_params(operation, asked.params))
+
+
+def drafted(api: Api, asked: JobOptions, plan: Plan, params: dict[str, Any]) -> Draft:
+    """A draft of this plan, with the options that were asked for.
+
+    Raises:
+        InvalidRequestError: an option is beyond what this server allows.
+    """
     _check_limit("/max_attempts", asked.max_attempts, api.settings.max_attempts)
     _check_limit("/retention_s", asked.retention_s, api.settings.retention_s)
     if asked.metadata and len(to_json(asked.metadata)) > MAX_METADATA_BYTES:
         raise _invalid("/metadata", f"It has more than {MAX_METADATA_BYTES} bytes as JSON.")
     return Draft(
-        operation=operation,
-        params=json_params(operation, asked.params),
+        plan=plan,
+        params=params,
         labels=asked.labels,
         metadata=asked.metadata,
         priority=asked.priority,
         max_attempts=asked.max_attempts,
         retention_s=asked.retention_s,
+    )
+
+
+def pipeline_of(
+    api: Api, asked: Mapping[str, StepAsked], *, open_steps: Collection[str] = ()
+) -> Pipeline:
+    """Judge the steps, each for itself and then together.
+
+    Of `open_steps` the parameters are not known yet: they are not judged.
+
+    Raises:
+        UnknownOperationError, ProgramMissingError: the first that is unknown or missing here.
+        InvalidRequestError: everything else, step by step.
+    """
+    entries = {
+        name: operation_of(api, step.operation, pointer_to(name, "operation"))
+        for name, step in asked.items()
+    }
+    steps: list[Step] = []
+    complaints: list[Mapping[str, Any]] = []
+    for name, step in asked.items():
+        try:
+            known = name not in open_steps
+            pointer = pointer_to(name, "params")
+            params = json_params(entries[name], step.params, pointer) if known else {}
+            steps.append(_step(name, step, entries[name], params))
+        except InvalidRequestError as exc:
+            complaints += exc.errors
+    if complaints:
+        raise InvalidRequestError("The parameters of a step are not valid.", errors=complaints)
+    return planned(steps, entries)
+
+
+def _step(name: str, asked: StepAsked, operation: Operation, params: dict[str, Any]) -> Step:
+    by_default = [JOB_INPUTS] if operation.max_inputs else []
+    return Step(
+        name=name,
+        operation=operation.name,
+        params=params,
+        needs=by_default if asked.needs is None else asked.needs,
+        for_each=asked.for_each,
+        on_error=asked.on_error,
+        output=asked.output,
     )
 
 
@@ -89,18 +178,18 @@ def draft_from_query(operation: Operation, params: dict[str, Any], query: PutQue
     return Draft(operation, params, labels=labels, priority=query.priority)
 
 
-def check_count(api: Api, operation: Operation, count: int, *, complete: bool = True) -> None:
+def check_count(api: Api, plan: Plan, count: int, *, complete: bool = True) -> None:
     """Refuse too many files as soon as that is known, too few when there will be no more.
 
     Raises:
         InvalidRequestError: with the numbers that would do.
     """
-    most = min(operation.max_inputs, api.settings.max_inputs)
+    most = min(plan.max_inputs, api.settings.max_inputs)
     if count > most:
-        raise _invalid("/inputs", f"{operation.name} takes at most {_files(most)}.", most=most)
-    if complete and count < operation.min_inputs:
-        least = operation.min_inputs
-        detail = f"{operation.name} needs at least {_files(least)}; {_files(count)} came."
+        raise _invalid("/inputs", f"{plan.name} takes at most {_files(most)}.", most=most)
+    if complete and count < plan.min_inputs:
+        least = plan.min_inputs
+        detail = f"{plan.name} needs at least {_files(least)}; {_files(count)} came."
         raise _invalid("/inputs", detail, least=least)
 
 
@@ -113,13 +202,13 @@ def _invalid(pointer: str, detail: str, **more: Any) -> InvalidRequestError:
 
 
 async def files_by_id(
-    api: Api, caller: Caller, operation: Operation, wanted: Sequence[tuple[str, str]]
+    api: Api, caller: Caller, plan: Plan, wanted: Sequence[tuple[str, str]]
 ) -> list[FileInfo]:
     """Files that are here already, from (id, pointer) pairs.
 
     Raises:
         NotFoundError: the caller has no such file; every missing one is named.
-        TypeMismatchError: the operation does not take one of them.
+        TypeMismatchError: one of them is not taken.
     """
     get = api.resources.store.files.get
     found = await asyncio.gather(
@@ -133,7 +222,7 @@ async def files_by_id(
         elif isinstance(outcome, BaseException):
             raise outcome
         else:
-            check_type(operation, outcome.type, pointer)
+            check_type(plan, outcome.type, pointer)
             files.append(outcome)
     if missing:
         raise NotFoundError(missing[0]["detail"], errors=missing)

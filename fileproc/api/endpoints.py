@@ -21,6 +21,7 @@ class Tag(StrEnum):
 
     SUBMIT = "Submit"
     JOBS = "Jobs"
+    TEMPLATES = "Templates"
     OPERATIONS = "Operations"
     SERVICE = "Service"
 
@@ -31,6 +32,7 @@ class Body(StrEnum):
     NONE = "none"
     JOB = "job"  # JSON or a form
     FILE = "file"  # the raw bytes, one path for each operation
+    TEMPLATE = "template"  # JSON
 
 
 @dataclass(frozen=True, slots=True)

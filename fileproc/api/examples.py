@@ -16,6 +16,8 @@ JOB: Final[dict[str, Any]] = {
     "priority": "normal",
     "operation": "image.resize",
     "params": {"width": 800, "format": "webp"},
+    "steps": [],
+    "template": None,
     "created_at": "2026-11-22T08:15:30.120000Z",
     "started_at": "2026-11-22T08:15:30.124000Z",
     "finished_at": "2026-11-22T08:15:30.161000Z",
@@ -79,6 +81,33 @@ CANCELED: Final[dict[str, Any]] = {
 
 PAGE: Final[dict[str, Any]] = {"data": [JOB], "next_cursor": None}
 
+TEMPLATE: Final[dict[str, Any]] = {
+    "name": "thumbs",
+    "object": "template",
+    "version": 3,
+    "created_at": "2026-11-22T08:15:30.120000Z",
+    "description": "A ZIP of small pictures",
+    "variables": {"width": {"type": "integer", "default": 200, "description": "Pixels."}},
+    "steps": {
+        "small": {
+            "operation": "image.resize",
+            "params": {"width": {"$var": "width"}},
+            "needs": None,
+            "for_each": True,
+            "on_error": "fail",
+            "output": False,
+        },
+        "zip": {
+            "operation": "archive.create",
+            "params": {},
+            "needs": ["small"],
+            "for_each": False,
+            "on_error": "fail",
+            "output": False,
+        },
+    },
+}
+
 READY: Final[dict[str, Any]] = {
     "status": "ready",
     "version": "0.1.0",
@@ -96,4 +125,17 @@ POST_SAMPLES: Final = (
   -F 'file=@photo.jpg'""",
     """curl "$FILEPROC_URL/v1/jobs" -H 'Content-Type: application/json' \\
   -d '{"operation": "file.probe", "inputs": [{"file_id": "FILE_ID"}]}'""",
+    """curl "$FILEPROC_URL/v1/jobs" -F 'file=@report.pdf' -F 'job={"steps": {
+    "pages": {"operation": "pdf.to_images", "params": {"dpi": 72}},
+    "thumbs": {"operation": "image.resize", "params": {"width": 200},
+               "needs": ["pages"], "for_each": true},
+    "zip": {"operation": "archive.create", "needs": ["thumbs"]}}}'""",
 )
+
+TEMPLATE_SAMPLE: Final = """curl -X PUT "$FILEPROC_URL/v1/templates/thumbs" \\
+  -H 'Content-Type: application/json' -d '{
+    "variables": {"width": {"type": "integer", "default": 200}},
+    "steps": {
+      "small": {"operation": "image.resize", "params": {"width": {"$var": "width"}},
+                "for_each": true},
+      "zip": {"operation": "archive.create", "needs": ["small"]}}}'"""

@@ -12,14 +12,20 @@ from typing import TYPE_CHECKING
 
 from fileproc.api import problems
 from fileproc.api.body import Body
-from fileproc.api.drafts import Draft, check_count, draft_of, files_by_id
-from fileproc.api.models import FileRef, FormJobRequest
+from fileproc.api.drafts import Draft, Plan, check_count, files_by_id
+from fileproc.api.models import (
+    FileRef,
+    FormJobRequest,
+    FormPipelineRequest,
+    FormTemplateJobRequest,
+    job_of_form,
+)
 from fileproc.api.multipart import Form, PartHead, boundary_of
 from fileproc.api.reading import parse_json, read_body
+from fileproc.api.templates import draft_for
 from fileproc.api.uploads import Uploads, check_type, empty_file
 from fileproc.errors import InvalidRequestError
 from fileproc.jobs import FileInfo
-from fileproc.operations import Operation
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -30,6 +36,8 @@ _PART_OVERHEAD = 16 * 1024  # boundary and headers of a part, generously
 _JOB = "job"
 _FILE = "file"
 
+FormAsked = FormJobRequest | FormPipelineRequest | FormTemplateJobRequest
+
 
 class JobForm:
     """Reads one form; `read` once."""
@@ -38,7 +46,7 @@ class JobForm:
         self._api = api
         self._caller = caller
         self._uploads = uploads
-        self._asked: FormJobRequest | None = None
+        self._asked: FormAsked | None = None
         self._draft: Draft | None = None
         self._files: list[tuple[str, FileInfo]] = []  # (name of the part, file)
 
@@ -88,27 +96,28 @@ class JobForm:
             if len(read) > most:
                 detail = f"The `job` part may have at most {most} bytes."
                 raise problems.too_large("max_json_bytes", most, detail)
-        self._asked = read_body(FormJobRequest, parse_json(bytes(read)))
-        self._draft = draft_of(self._api, self._asked)
+        value = parse_json(bytes(read))
+        self._asked = read_body(job_of_form(value), value)
+        self._draft = await draft_for(self._api, self._caller, self._asked)
         for name, info in self._files:  # those that came before
             self._check_name(name)
-            check_type(self._draft.operation, info.type, name)
+            check_type(self._draft.plan, info.type, name)
         self._check_count()
 
     async def _take_file(self, head: PartHead, part: AsyncIterator[bytes]) -> None:
         limit = self._api.settings.max_inputs
         if len(self._files) >= limit:
             raise problems.too_large("max_inputs", limit, f"A job takes at most {limit} files.")
-        operation: Operation | None = None
+        plan: Plan | None = None
         if self._draft is not None:
-            operation = self._draft.operation
+            plan = self._draft.plan
             self._check_name(head.name)
             self._check_count(more=1)
         info = await self._uploads.take(
             part,
             filename=head.filename,
             declared=head.content_type,
-            operation=operation,
+            plan=plan,
             pointer=head.name,
         )
         if info is None:
@@ -130,7 +139,7 @@ class JobForm:
     def _check_count(self, more: int = 0) -> None:
         if self._draft is not None and self._asked is not None and self._asked.inputs is None:
             count = len(self._files) + more
-            check_count(self._api, self._draft.operation, count, complete=False)
+            check_count(self._api, self._draft.plan, count, complete=False)
 
     async def _finish(self) -> tuple[Draft, list[FileInfo], list[FileInfo]]:
         if self._draft is None or self._asked is None:
@@ -142,17 +151,17 @@ class JobForm:
         inputs = brought
         if self._asked.inputs is not None:
             inputs = await self._picked(self._asked, self._draft)
-        check_count(self._api, self._draft.operation, len(inputs))
+        check_count(self._api, self._draft.plan, len(inputs))
         return self._draft, inputs, brought
 
-    async def _picked(self, asked: FormJobRequest, draft: Draft) -> list[FileInfo]:
+    async def _picked(self, asked: FormAsked, draft: Draft) -> list[FileInfo]:
         refs = asked.inputs or []
         wanted = [
             (ref.file_id, f"/inputs/{place}/file_id")
             for place, ref in enumerate(refs)
             if isinstance(ref, FileRef)
         ]
-        known = iter(await files_by_id(self._api, self._caller, draft.operation, wanted))
+        known = iter(await files_by_id(self._api, self._caller, draft.plan, wanted))
         return [
             next(known) if isinstance(ref, FileRef) else self._part(ref.part, place)
             for place, ref in enumerate(refs)

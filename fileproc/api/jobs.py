@@ -6,7 +6,7 @@ from aiohttp import ETag, web
 
 from fileproc.api.accepting import POLL_HINT_S, accept, answer, follow, wish_of
 from fileproc.api.context import Api, Caller, api_of, caller_of
-from fileproc.api.drafts import Draft, operation_of
+from fileproc.api.drafts import Draft, Plan, operation_of
 from fileproc.api.idempotency import claimed, key_of
 from fileproc.api.models import GetQuery, ListQuery, NoQuery, SubmitQuery
 from fileproc.api.reading import read_query
@@ -14,7 +14,8 @@ from fileproc.api.views import job_body, page_body
 from fileproc.crashpoints import crash_point
 from fileproc.errors import GoneError, NotFoundError, WrongStateError
 from fileproc.ids import is_id
-from fileproc.jobs import Job, JobState
+from fileproc.jobs import Job, JobDocument, JobState
+from fileproc.pipelines import planned, pointer_to
 from fileproc.store import JobFilter
 
 _JSON = "application/json"
@@ -134,7 +135,8 @@ def _is(state: JobState) -> str:
 def _again(api: Api, job: Job) -> Draft:
     document = job.document
     return Draft(
-        operation=operation_of(api, document.operation),
+        plan=_plan_again(api, document),
+        template=document.template,
         params=document.params,
         labels=document.labels,
         metadata=document.metadata,
@@ -142,6 +144,18 @@ def _again(api: Api, job: Job) -> Draft:
         max_attempts=job.max_attempts,
         retention_s=document.retention_s,
         retry_of=job.id,
+    )
+
+
+def _plan_again(api: Api, document: JobDocument) -> Plan:
+    if not document.steps:
+        return operation_of(api, document.operation)
+    return planned(
+        document.steps,
+        {
+            step.name: operation_of(api, step.operation, pointer_to(step.name, "operation"))
+            for step in document.steps
+        },
     )
 
 

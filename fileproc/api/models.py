@@ -18,8 +18,9 @@ from pydantic import (
     StringConstraints,
 )
 
-from fileproc.jobs import JobState, OutputInfo, Progress, Provenance, Usage
+from fileproc.jobs import JobState, OutputInfo, Progress, Provenance, StepStatus, Usage
 from fileproc.jobs import Problem as JobProblem
+from fileproc.pipelines import MAX_STEPS
 
 MAX_WAIT_S = 60
 MAX_PAGE = 200
@@ -39,6 +40,12 @@ Labels = Annotated[
     dict[LabelName, LabelValue],
     Field(max_length=MAX_LABELS, description="Names and values to find the job by."),
 ]
+# A name of a step needs no escape in a JSON pointer.
+StepName = Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9_-]{0,39}$")]
+VariableName = StepName
+MAX_VARIABLES = 32
+TEMPLATE_NAME = "[a-z][a-z0-9_-]{0,39}"
+TEMPLATE_REFERENCE = f"^{TEMPLATE_NAME}(@[1-9][0-9]{{0,8}})?$"
 Priority = Literal["high", "normal", "low"]
 Wait = Annotated[
     int,
@@ -93,14 +100,10 @@ class PartRef(Request):
     part: str = Field(min_length=1, max_length=200, description="Name of the form part.")
 
 
-class JobCommon(Request):
-    """What both ways to describe a job have in common."""
+class JobOptions(Request):
+    """What can be said of any job, whatever it does."""
 
-    operation: str = Field(
-        min_length=1, max_length=100, description="Name from the list of operations."
-    )
     # Factories, since pydantic copies any other mutable default, deeply, for each request.
-    params: dict[str, Any] = Field(default_factory=dict, description="Parameters of the operation.")
     labels: Labels = Field(default_factory=dict)
     metadata: dict[str, Any] = Field(
         default_factory=dict,
@@ -117,9 +120,65 @@ class JobCommon(Request):
     )
 
 
-class JobRequest(JobCommon):
-    """A job over files that are there already."""
+class OneOperation(Request):
+    operation: str = Field(
+        min_length=1, max_length=100, description="Name from the list of operations."
+    )
+    params: dict[str, Any] = Field(default_factory=dict, description="Parameters of the operation.")
 
+
+class StepAsked(OneOperation):
+    """One operation of a pipeline, and whose files it works on."""
+
+    needs: list[StepName] | None = Field(
+        None,
+        max_length=MAX_STEPS,
+        description="Steps whose outputs it takes, in this order; `inputs` stands for the files "
+        "of the job. Omitted: these.",
+    )
+    for_each: bool = Field(
+        False,
+        description="Run once for each file. Otherwise one run takes all of them.",
+    )
+    on_error: Literal["fail", "skip"] = Field(
+        "fail",
+        description="`skip`: where it fails, go on without (with `for_each`: without that file). "
+        "Failures that pass by themselves, and the end of the job's time, are not skipped.",
+    )
+    output: bool = Field(
+        False,
+        description="Its files are outputs of the job. Where no step says so, those of the steps "
+        "that no other needs are.",
+    )
+
+
+Steps = Annotated[
+    dict[StepName, StepAsked],
+    Field(
+        min_length=1,
+        max_length=MAX_STEPS,
+        description="Operations by names of yours (but `inputs`). Each runs after those it "
+        "needs, one at a time, in one attempt.",
+    ),
+]
+
+
+class SeveralSteps(Request):
+    steps: Steps
+
+
+# The bases stand in the reverse of the order in which their members are shown.
+
+
+class OperationAsked(JobOptions, OneOperation):
+    """What both ways to describe a job of one operation have in common."""
+
+
+class PipelineAsked(JobOptions, SeveralSteps):
+    """What both ways to describe a pipeline have in common."""
+
+
+class _FilesByReference(Request):
     inputs: list[FileRef] = Field(
         default_factory=list,
         max_length=MAX_INPUTS,
@@ -128,15 +187,89 @@ class JobRequest(JobCommon):
     )
 
 
-class FormJobRequest(JobCommon):
-    """The `job` part of a form."""
-
+class _FilesOfForm(Request):
     inputs: list[PartRef | FileRef] | None = Field(
         None,
         max_length=MAX_INPUTS,
         fail_fast=True,
         description="Files to work on. Omitted: all file parts, in their order.",
     )
+
+
+class JobRequest(_FilesByReference, OperationAsked):
+    """A job over files that are there already."""
+
+
+class FormJobRequest(_FilesOfForm, OperationAsked):
+    """The `job` part of a form."""
+
+
+class PipelineRequest(_FilesByReference, PipelineAsked):
+    """A pipeline over files that are there already."""
+
+
+class FormPipelineRequest(_FilesOfForm, PipelineAsked):
+    """A pipeline as the `job` part of a form."""
+
+
+Scalar = str | int | float | bool
+
+
+class Variable(Request):
+    """A value that a job gives to a template."""
+
+    type: Literal["string", "integer", "number", "boolean"]
+    default: Scalar | None = Field(None, description="Without it every job has to give a value.")
+    description: str = Field("", max_length=500)
+
+
+class TemplateRequest(Request):
+    """A pipeline to be kept. `{"$var": "width"}` in the parameters stands for a variable."""
+
+    description: str = Field("", max_length=500)
+    variables: dict[VariableName, Variable] = Field(
+        default_factory=dict, max_length=MAX_VARIABLES, description="By their names."
+    )
+    steps: Steps
+
+
+class _OfTemplate(Request):
+    template: str = Field(
+        pattern=TEMPLATE_REFERENCE,
+        description="Name of a template of yours, `thumbs`, for its newest version; `thumbs@3` for "
+        "that one.",
+    )
+    variables: dict[VariableName, Scalar] = Field(
+        default_factory=dict, max_length=MAX_VARIABLES, description="Values, by name."
+    )
+
+
+class TemplateAsked(JobOptions, _OfTemplate):
+    """What both ways to describe a job from a template have in common."""
+
+
+class TemplateJobRequest(_FilesByReference, TemplateAsked):
+    """A pipeline from a template, over files that are there already."""
+
+
+class FormTemplateJobRequest(_FilesOfForm, TemplateAsked):
+    """A pipeline from a template, as the `job` part of a form."""
+
+
+def job_of_body(value: object) -> type[JobRequest | PipelineRequest | TemplateJobRequest]:
+    """The model that a body, not judged yet, is meant to fit."""
+    if isinstance(value, dict) and "template" in value:
+        return TemplateJobRequest
+    return PipelineRequest if isinstance(value, dict) and "steps" in value else JobRequest
+
+
+def job_of_form(
+    value: object,
+) -> type[FormJobRequest | FormPipelineRequest | FormTemplateJobRequest]:
+    """As `job_of_body`, for the `job` part of a form."""
+    if isinstance(value, dict) and "template" in value:
+        return FormTemplateJobRequest
+    return FormPipelineRequest if isinstance(value, dict) and "steps" in value else FormJobRequest
 
 
 class SubmitQuery(Query):
@@ -198,6 +331,17 @@ class NoQuery(Query):
 # --- answers -----------------------------------------------------------------------------------
 
 
+class StepView(StepStatus):
+    """A step as it was asked for, and how far it has come in the latest attempt."""
+
+    operation: str
+    params: dict[str, Any] = Field(description="Complete with defaults.")
+    needs: list[str] = Field(description="Steps whose outputs it takes; `inputs`: the job's files.")
+    for_each: bool
+    on_error: str
+    output: bool = Field(description="Whether its files are outputs of the job.")
+
+
 class InputView(BaseModel):
     file_id: str
     name: str = Field(description="Display name, cleaned.")
@@ -224,8 +368,10 @@ class JobView(BaseModel):
     cancel_requested: bool = Field(description="A cancel is on its way to the worker.")
     lane: str = Field(description="Which kind of worker slot it takes.")
     priority: str
-    operation: str
+    operation: str = Field(description="`pipeline` where the job has steps.")
     params: dict[str, Any] = Field(description="Complete with defaults.")
+    steps: list[StepView] = Field(description="In the order they run; none of a plain job.")
+    template: str | None = Field(description="Where the steps came from: `<name>@<version>`.")
     created_at: AwareDatetime
     started_at: AwareDatetime | None
     finished_at: AwareDatetime | None
@@ -261,13 +407,47 @@ class OperationView(BaseModel):
     description: str
     lane: str
     accepts: list[str] = Field(description="Media types, as detected; `*/*` takes every file.")
+    accepts_later: list[str] = Field(
+        description="Media types that files after the first may have as well."
+    )
     produces: list[str]
+    programs: list[str] = Field(description="What it needs installed beside fileproc.")
+    service: str | None = Field(description="What it needs configured, such as clamd.")
     min_inputs: int
     max_inputs: int
     max_input_bytes: int
     timeout_s: float = Field(description="Longest an attempt may take.")
+    errors: list[str] = Field(
+        description="Codes of its own that a failed job can have; any job can meet the others."
+    )
     params_schema: dict[str, Any] = Field(description="JSON Schema of `params`.")
     example: dict[str, Any] = Field(description="`params` of a useful job.")
+
+
+class TemplateQuery(Query):
+    """Which version."""
+
+    version: Annotated[int, Field(ge=1, lt=10**9)] | None = Field(
+        None, description="Omitted: the newest."
+    )
+
+
+class TemplateView(BaseModel):
+    """One version of a template."""
+
+    name: str
+    object: Literal["template"]
+    version: int
+    created_at: AwareDatetime
+    description: str
+    variables: dict[str, Variable]
+    steps: dict[str, StepAsked]
+
+
+class TemplateList(BaseModel):
+    """The newest version of each, by name."""
+
+    data: list[TemplateView]
 
 
 class OperationList(BaseModel):

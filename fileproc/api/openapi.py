@@ -19,10 +19,16 @@ from fileproc import __version__
 from fileproc.api import examples, problems
 from fileproc.api.endpoints import Body, Endpoint, Tag
 from fileproc.api.models import (
+    TEMPLATE_NAME,
     FormJobRequest,
+    FormPipelineRequest,
+    FormTemplateJobRequest,
     JobRequest,
+    PipelineRequest,
     ProblemView,
     PutQuery,
+    TemplateJobRequest,
+    TemplateRequest,
 )
 from fileproc.errors import (
     BadRequestError,
@@ -40,6 +46,7 @@ _PARAMETER = re.compile(r"\{(\w+)\}")
 _TAGS: Final = {
     Tag.SUBMIT: "Hand over a file and name an operation. The answer comes in milliseconds.",
     Tag.JOBS: "Follow jobs, fetch their results, cancel, repeat or delete them.",
+    Tag.TEMPLATES: "Pipelines that are kept by name, in versions, and filled in by jobs.",
     Tag.OPERATIONS: "What can be done with a file.",
     Tag.SERVICE: "For operators and monitoring.",
 }
@@ -53,6 +60,10 @@ _INTRODUCTION: Final = (
 )
 _PATH_PARAMETERS: Final[dict[str, Json]] = {
     "name": {"description": "Name of the operation.", "schema": {"type": "string"}},
+    "template": {
+        "description": "Name of the template.",
+        "schema": {"type": "string", "pattern": f"^{TEMPLATE_NAME}$", "examples": ["thumbs"]},
+    },
     "id": {
         "description": "Id of the job.",
         "schema": {
@@ -122,19 +133,44 @@ def _schemas(endpoints: Iterable[Endpoint], operations: Mapping[str, Operation])
     }
     wanted: Any = [(model, "serialization") for model in sorted(answers, key=lambda m: m.__name__)]
     wanted += [(ProblemView, "serialization")]
-    wanted += [(model, "validation") for model in (JobRequest, FormJobRequest)]
+    requests = (
+        *(JobRequest, PipelineRequest, TemplateJobRequest),
+        *(FormJobRequest, FormPipelineRequest, FormTemplateJobRequest),
+        TemplateRequest,
+    )
+    wanted += [(model, "validation") for model in requests]
     _, document = models_json_schema(wanted, ref_template=_REF)
     schemas: Json = document["$defs"]
     # The bodies stand once for each operation; the bare models only lend their fields.
     bodies = {name: schemas.pop(name) for name in ("JobRequest", "FormJobRequest")}
+    schemas["StepAsked"] = _any_step(schemas["StepAsked"], operations)
     for operation in operations.values():
         stem = _pascal(operation.name)
         schemas[f"{stem}Params"] = _params_schema(operation)
         for name, body in bodies.items():
             schemas[stem + name.removesuffix("Request")] = _body_schema(body, operation, stem)
     for name in bodies:
-        schemas[name] = _any_operation(name, operations)
+        alone = name.replace("Job", "Operation")
+        schemas[alone] = _any_operation(alone, name, operations)
+        models = (alone, name.replace("Job", "Pipeline"), name.replace("Job", "TemplateJob"))
+        several = [{"$ref": _REF.format(model=model)} for model in models]
+        schemas[name] = {"title": name, "oneOf": several}
+    for name in ("PipelineRequest", "FormPipelineRequest", "TemplateRequest"):
+        properties = schemas[name]["properties"]
+        properties["steps"] = _named(properties["steps"])
     return schemas
+
+
+def _named(members: Json) -> Json:
+    """Members of any name that fits one pattern, as generators of clients know them."""
+    ((pattern, member),) = members.pop("patternProperties").items()
+    return {**members, "propertyNames": {"pattern": pattern}, "additionalProperties": member}
+
+
+def _any_step(step: Json, operations: Mapping[str, Operation]) -> Json:
+    """The names there are; their parameters stand with each operation."""
+    named = {**step["properties"]["operation"], "enum": list(operations)}
+    return {**step, "properties": {**step["properties"], "operation": named}}
 
 
 def _params_schema(operation: Operation) -> Json:
@@ -192,11 +228,11 @@ def _bounded(inputs: Json, least: int, most: int) -> Json:
     }
 
 
-def _any_operation(name: str, operations: Mapping[str, Operation]) -> Json:
-    suffix = name.removesuffix("Request")
+def _any_operation(title: str, body: str, operations: Mapping[str, Operation]) -> Json:
+    suffix = body.removesuffix("Request")
     refs = {operation: _REF.format(model=_pascal(operation) + suffix) for operation in operations}
     return {
-        "title": name,
+        "title": title,
         "oneOf": [{"$ref": ref} for ref in refs.values()],
         "discriminator": {"propertyName": "operation", "mapping": refs},
     }
@@ -229,6 +265,13 @@ def _operation(endpoint: Endpoint) -> Json:
         described["x-codeSamples"] = [
             {"lang": "curl", "source": source} for source in examples.POST_SAMPLES
         ]
+    if endpoint.body is Body.TEMPLATE:
+        schema = {"$ref": _REF.format(model="TemplateRequest")}
+        described["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": schema}},
+        }
+        described["x-codeSamples"] = [{"lang": "curl", "source": examples.TEMPLATE_SAMPLE}]
     return {name: value for name, value in described.items() if value != ""}
 
 

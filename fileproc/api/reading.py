@@ -115,17 +115,19 @@ def query_params(operation: Operation, query: Mapping[str, list[str]]) -> dict[s
         raise _bad_params(operation, exc, None) from exc
 
 
-def json_params(operation: Operation, params: Mapping[str, Any]) -> dict[str, Any]:
+def json_params(
+    operation: Operation, params: Mapping[str, Any], pointer: str = "/params"
+) -> dict[str, Any]:
     """An operation's parameters from JSON; returned complete with defaults, JSON-ready.
 
     Raises:
-        InvalidRequestError: as `read_body`, with pointers below `/params`.
+        InvalidRequestError: as `read_body`, with pointers below this one.
     """
     try:
         # By way of JSON: strict in Python would refuse a text for an enum, strict in JSON takes it.
         read = operation.params.model_validate_json(to_json(params), strict=True)
     except ValidationError as exc:
-        raise _bad_params(operation, exc, "/params") from exc
+        raise _bad_params(operation, exc, pointer) from exc
     return read.model_dump(mode="json")
 
 

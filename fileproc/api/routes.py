@@ -17,6 +17,7 @@ from fileproc.api import (
     operations,
     results,
     submit,
+    templates,
 )
 from fileproc.api.endpoints import Answer, Body, Endpoint, Errors, RequestHeader, Tag
 
@@ -53,6 +54,7 @@ _IDEMPOTENT: Errors = (
 _FULL: Errors = (errors.QuotaError, errors.BacklogError)
 _UPLOAD: Errors = (
     errors.UnknownOperationError,
+    errors.ProgramMissingError,
     errors.EmptyFileError,
     errors.TypeMismatchError,
     errors.UnsupportedMediaTypeError,
@@ -212,6 +214,71 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         answers={204: Answer("It is gone.")},
         query=models.NoQuery,
         errors=_LOST,
+    ),
+    # --- templates -----------------------------------------------------------------------------
+    Endpoint(
+        "PUT",
+        "/v1/templates/{template}",
+        templates.put_template,
+        operation_id="putTemplate",
+        tag=Tag.TEMPLATES,
+        summary="Keep a pipeline under a name",
+        description=(
+            "Each PUT makes a new version; the same definition again does not. The last 50 "
+            'versions are kept. `{"$var": "width"}` in the parameters of a step stands for the '
+            "variable `width`, whose value a job gives."
+        ),
+        answers={200: Answer("It is kept.", models.TemplateView, example=examples.TEMPLATE)},
+        query=models.NoQuery,
+        body=Body.TEMPLATE,
+        errors=(
+            errors.NotFoundError,
+            errors.UnknownOperationError,
+            errors.ProgramMissingError,
+            errors.UnsupportedMediaTypeError,
+            errors.TooLargeError,
+            errors.RequestTimeoutError,
+            errors.QuotaError,
+        ),
+    ),
+    Endpoint(
+        "GET",
+        "/v1/templates",
+        templates.list_templates,
+        operation_id="listTemplates",
+        tag=Tag.TEMPLATES,
+        summary="List your templates",
+        answers={
+            200: Answer(
+                "All of them, each in its newest version.",
+                models.TemplateList,
+                example={"data": [examples.TEMPLATE]},
+            )
+        },
+        query=models.NoQuery,
+    ),
+    Endpoint(
+        "GET",
+        "/v1/templates/{template}",
+        templates.get_template,
+        operation_id="getTemplate",
+        tag=Tag.TEMPLATES,
+        summary="Look at a template",
+        answers={200: Answer("The template.", models.TemplateView, example=examples.TEMPLATE)},
+        query=models.TemplateQuery,
+        errors=(errors.NotFoundError,),
+    ),
+    Endpoint(
+        "DELETE",
+        "/v1/templates/{template}",
+        templates.delete_template,
+        operation_id="deleteTemplate",
+        tag=Tag.TEMPLATES,
+        summary="Delete a template",
+        description="With all its versions. Jobs that were made from it have their steps.",
+        answers={204: Answer("It is gone.")},
+        query=models.NoQuery,
+        errors=(errors.NotFoundError,),
     ),
     # --- operations ----------------------------------------------------------------------------
     Endpoint(

@@ -18,14 +18,14 @@ from fileproc.api.drafts import (
     Draft,
     check_count,
     draft_from_query,
-    draft_of,
     files_by_id,
     operation_of,
 )
 from fileproc.api.forms import JobForm
 from fileproc.api.idempotency import Claim, claimed, key_of
-from fileproc.api.models import JobRequest, PutQuery, SubmitQuery
+from fileproc.api.models import PutQuery, SubmitQuery, job_of_body
 from fileproc.api.reading import parse_json, query_params, read_body, read_query
+from fileproc.api.templates import draft_for
 from fileproc.api.uploads import Uploads, empty_file
 from fileproc.errors import InvalidRequestError, UnsupportedMediaTypeError
 from fileproc.jobs import FileInfo
@@ -64,11 +64,12 @@ async def create_job(request: web.Request) -> web.StreamResponse:
 async def _from_json(api: Api, caller: Caller, request: web.Request, key: str | None) -> Accepted:
     limit = api.settings.max_json_bytes
     body = await Body(request, api.settings).read(limit, "max_json_bytes", "A JSON body")
-    asked = read_body(JobRequest, parse_json(body))
-    draft = draft_of(api, asked)
-    check_count(api, draft.operation, len(asked.inputs))
+    value = parse_json(body)
+    asked = read_body(job_of_body(value), value)
+    draft = await draft_for(api, caller, asked)
+    check_count(api, draft.plan, len(asked.inputs))
     wanted = [(ref.file_id, f"/inputs/{place}/file_id") for place, ref in enumerate(asked.inputs)]
-    files = await files_by_id(api, caller, draft.operation, wanted) if wanted else []
+    files = await files_by_id(api, caller, draft.plan, wanted) if wanted else []
     if key is None:
         return await accept(api, caller, draft, inputs=files, brought=[])
     async with claimed(api, caller, key) as claim:
@@ -149,7 +150,7 @@ async def _take_body(
                 chunks,
                 filename=filename,
                 declared=_declared(request.headers),
-                operation=operation,
+                plan=operation,
                 pointer="body",
             )
     if info is None and operation.min_inputs:

@@ -19,12 +19,13 @@ from fileproc.errors import EmptyFileError, FileprocError, TypeMismatchError
 from fileproc.ids import new_id
 from fileproc.jobs import FileInfo
 from fileproc.objects import Stored, file_key
-from fileproc.operations import Operation, clean_name
+from fileproc.operations import clean_name
 from fileproc.operations.types import HEAD_BYTES, detect, extension_for_type
 from fileproc.telemetry import UPLOADED, get_logger
 
 if TYPE_CHECKING:
     from fileproc.api.context import Api
+    from fileproc.api.drafts import Plan
 
 log = get_logger(__name__)
 
@@ -76,15 +77,15 @@ class Uploads:
         *,
         filename: str | None,
         declared: str | None,
-        operation: Operation | None,
+        plan: Plan | None,
         pointer: str,
     ) -> FileInfo | None:
-        """Take one file; `operation` None if it is not known yet (then check it later).
+        """Take one file; `plan` None if it is not known yet (then check it later).
 
         Returns None for an empty file, which some operations do without.
 
         Raises:
-            TypeMismatchError: the operation does not take it; known before the rest has arrived.
+            TypeMismatchError: it is not taken; known before the rest has arrived.
             TooLargeError: the files of the request together are more than one may be.
             StorageUnavailableError, InsufficientStorageError: the storage.
             whatever `chunks` raises.
@@ -94,8 +95,8 @@ class Uploads:
             if not head:
                 return None
             media_type = detect(head, name=filename, declared=declared, whole=whole)
-            if operation is not None:
-                check_type(operation, media_type, pointer)
+            if plan is not None:
+                check_type(plan, media_type, pointer)
             file_id = new_id("file")
             stored = await self._put(file_key(file_id), peeked, media_type)
         self._room -= stored.size
@@ -165,16 +166,16 @@ async def _digest(chunks: _Peeked) -> Stored:
     return Stored(size, digest.hexdigest())
 
 
-def check_type(operation: Operation, media_type: str, pointer: str) -> None:
-    """Refuse a file that the operation does not take.
+def check_type(plan: Plan, media_type: str, pointer: str) -> None:
+    """Refuse a file that the operation, or the pipeline, does not take.
 
     Raises:
         TypeMismatchError: it names what the file is, and what is taken.
     """
-    if not operation.takes(media_type):
-        accepted = list(operation.accepts)
+    if not plan.takes(media_type):
+        accepted = list(plan.accepts)
         raise TypeMismatchError(
-            f"The file is {media_type}; {operation.name} takes {', '.join(accepted)}."
+            f"The file is {media_type}; {plan.name} takes {', '.join(accepted)}."
             + _hint(media_type, accepted),
             errors=[{"pointer": pointer, "detail": f"It is {media_type}.", "allowed": accepted}],
             detected=media_type,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from pydantic_core import to_json
 
-from fileproc.jobs import FileInfo, Job, JobDocument, JobState
+from fileproc.jobs import FileInfo, Job, JobState
 from fileproc.operations import Operation, secret_params
+from fileproc.pipelines import output_steps
 from fileproc.settings import Settings
 
 MASK = "********"
@@ -36,7 +36,9 @@ def job_view(job: Job) -> dict[str, Any]:
         "lane": job.lane,
         "priority": document.priority,
         "operation": document.operation,
-        "params": _params(document),
+        "params": _params(document.operation, document.params),
+        "steps": _steps(job) if document.steps else [],
+        "template": document.template,
         "created_at": job.created_at,
         "started_at": job.started_at,
         "finished_at": job.finished_at,
@@ -57,15 +59,29 @@ def job_view(job: Job) -> dict[str, Any]:
     }
 
 
-def _params(document: JobDocument) -> dict[str, Any]:
+def _params(operation: str, params: dict[str, Any]) -> dict[str, Any]:
     """The parameters as they were understood; a password is told to the worker only."""
-    secrets = secret_params(document.operation)
+    secrets = secret_params(operation)
     if not secrets:
-        return document.params
+        return params
     return {
         name: MASK if name in secrets and value is not None else value
-        for name, value in document.params.items()
+        for name, value in params.items()
     }
+
+
+def _steps(job: Job) -> list[dict[str, Any]]:
+    statuses = {status.name: status for status in job.steps}
+    marked = output_steps(job.document.steps)
+    return [
+        {
+            **dict(step),
+            "params": _params(step.operation, step.params),
+            "output": step.name in marked,
+            **dict(statuses[step.name]),
+        }
+        for step in job.document.steps
+    ]
 
 
 def _input_view(info: FileInfo) -> dict[str, Any]:
@@ -96,11 +112,6 @@ def _links(job: Job) -> dict[str, str]:
     return links
 
 
-def description_of(operation: Operation) -> str:
-    """The longer text for readers who never see our code."""
-    return re.sub(r"Raises:\s+BadInput:", "A job can fail with:", operation.description)
-
-
 def operation_view(operation: Operation, settings: Settings) -> dict[str, Any]:
     """The members of `OperationView`."""
     heavy = operation.lane == "heavy"
@@ -108,14 +119,18 @@ def operation_view(operation: Operation, settings: Settings) -> dict[str, Any]:
         "name": operation.name,
         "object": "operation",
         "summary": operation.summary,
-        "description": description_of(operation),
+        "description": operation.description,
         "lane": operation.lane,
         "accepts": list(operation.accepts),
+        "accepts_later": list(operation.accepts_later),
         "produces": list(operation.produces),
+        "programs": list(operation.programs),
+        "service": operation.service,
         "min_inputs": operation.min_inputs,
         "max_inputs": min(operation.max_inputs, settings.max_inputs),
         "max_input_bytes": settings.max_upload_bytes,
         "timeout_s": settings.heavy_job_timeout_s if heavy else settings.job_timeout_s,
+        "errors": list(operation.error_codes),
         "params_schema": operation.params.model_json_schema(),
         "example": dict(operation.example),
     }

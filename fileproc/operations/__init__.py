@@ -5,7 +5,10 @@ from fileproc.operations.registry import (
     Params,
     catalogue,
     find,
+    lacking,
+    offered,
     operation,
+    programs_of,
     secret_params,
 )
 from fileproc.operations.work import (
@@ -30,6 +33,9 @@ __all__ = [
     "catalogue",
     "clean_name",
     "find",
+    "lacking",
+    "offered",
     "operation",
+    "programs_of",
     "secret_params",
 ]

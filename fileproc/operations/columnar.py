@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from json.encoder import encode_basestring
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 
 _MEMORY_SHARE = 0.5  # DuckDB counts its buffers, not all it allocates
 _SAMPLE_ROWS = 20_000
+_COLUMNS_AT_ONCE = 200
 _POLL_S = 0.25
+_ROWS_AT_ONCE = 1_000
 
 
 class Refused(Exception):  # noqa: N818 - a verdict, not a failure: the caller knows what to do
@@ -35,6 +38,14 @@ class Refused(Exception):  # noqa: N818 - a verdict, not a failure: the caller k
 class Column:
     name: str
     type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A SELECT of ours, and the values of $1, $2, ... in it."""
+
+    sql: str
+    values: Sequence[Any]
 
 
 def engine() -> str:
@@ -49,17 +60,31 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def fresh_name(wanted: str, taken: Iterable[str]) -> str:
+    """A name for a column of ours that none of the others has, quoted."""
+    known = {name.casefold() for name in taken}
+    while wanted in known:
+        wanted += "_"
+    return quoted(wanted)
+
+
 def literal(text: str) -> str:
     """A text as a literal of SQL; for texts of ours and one-character options only."""
     return "'" + text.replace("'", "''") + "'"
 
 
 @contextmanager
-def connected(work: Work) -> Iterator[DuckDBPyConnection]:
-    """A database in memory that may read and write `work.folder`, within `work.limits`."""
+def connected(work: Work, paths: Sequence[Path] | None = None) -> Iterator[DuckDBPyConnection]:
+    """A database in memory that may read and write `work.folder`, within `work.limits`.
+
+    Where `paths` are given, it may read and write those files only: for statements of others.
+    """
     import duckdb
 
     folder = literal(f"{work.folder.resolve()}/")
+    reach = f"allowed_directories=[{folder}]"
+    if paths is not None:
+        reach = f"allowed_paths=[{', '.join(literal(str(path.resolve())) for path in paths)}]"
     spill = literal(str(work.folder.resolve() / "spill"))
     connection = duckdb.connect(
         ":memory:",
@@ -72,7 +97,7 @@ def connected(work: Work) -> Iterator[DuckDBPyConnection]:
     )
     try:
         for setting in (
-            f"allowed_directories=[{folder}]",
+            reach,
             f"temp_directory={spill}",
             f"home_directory={folder}",
             f"custom_extension_repository={spill}",  # else INSTALL would ask the network
@@ -152,6 +177,22 @@ def describe(connection: DuckDBPyConnection, query: str, *values: Any) -> list[C
     return [Column(row[0], row[1]) for row in found]
 
 
+def fetched(connection: DuckDBPyConnection, query: Query) -> Iterator[tuple[Any, ...]]:
+    """The rows that a query gives, some at a time; the connection is taken until the last.
+
+    Raises:
+        Refused, OutOfResources: see `judged`.
+    """
+    with judged():
+        found = connection.execute(query.sql, list(query.values))
+    while True:
+        with judged():
+            batch = found.fetchmany(_ROWS_AT_ONCE)
+        if not batch:
+            return
+        yield from batch
+
+
 def summary(work: Work, source: Path) -> tuple[list[Column], int]:
     """Columns and number of rows of a Parquet file, from its footer.
 
@@ -177,8 +218,8 @@ def _is_nested(kind: str) -> bool:
     return kind.startswith(_NESTED) or kind.endswith("]")
 
 
-def _as_cell(column: Column, *, escape: bool) -> str:
-    """SQL: the column as the text of a cell."""
+def as_cell(column: Column, *, escape: bool = False) -> str:
+    """SQL: the column as the text of a cell, or NULL."""
     name = quoted(column.name)
     if column.type == "BLOB":
         return f"base64({name})"
@@ -207,34 +248,48 @@ def _as_json(column: Column) -> str:
     return f"to_json({name})::VARCHAR"
 
 
+@dataclass(frozen=True, slots=True)
+class Text:
+    """How a table is written as text: as CSV with this delimiter, or JSON lines where it is None.
+
+    `null` is what stands for null in CSV; `escape` disarms formulas there.
+    """
+
+    delimiter: str | None
+    null: str = ""
+    escape: bool = False
+
+
 def export(
-    work: Work, source: Path, target: Path, *, delimiter: str | None, null: str, escape: bool
+    connection: DuckDBPyConnection, work: Work, query: Query, target: Path, text: Text
 ) -> None:
-    """Write a Parquet file as CSV with this delimiter, or as JSON lines where it is None.
+    """Write what a query gives as text.
 
     Raises:
-        Refused: the file is no good Parquet.
+        Refused: the query cannot be run, or what it reads is no good Parquet.
         BadInput, OutOfResources: see `describe` and `judged`.
     """
-    scan = "SELECT * FROM read_parquet($1)"
-    with connected(work) as connection:
-        columns = describe(connection, scan, str(source))
-        if delimiter is None:
-            query = f"SELECT {_json_line(columns)} FROM read_parquet($1)"
-            options = "FORMAT csv, HEADER false, QUOTE '', ESCAPE '', DELIMITER '\x01'"
-        else:
-            cells = ", ".join(
-                f"{_as_cell(column, escape=escape)} AS {quoted(column.name)}" for column in columns
-            )
-            query = f"SELECT {cells} FROM read_parquet($1)"
-            options = (
-                f"FORMAT csv, HEADER true, DELIMITER {literal(delimiter)}, NULLSTR {literal(null)}"
-            )
-        with judged(), reporting(connection, work, "write"):
-            connection.execute(f"COPY ({query}) TO $2 ({options})", [str(source), str(target)])
+    columns = describe(connection, query.sql, *query.values)
+    if text.delimiter is None:
+        cells = json_line(columns)
+        options = "FORMAT csv, HEADER false, QUOTE '', ESCAPE '', DELIMITER '\x01'"
+    else:
+        cells = ", ".join(
+            f"{as_cell(column, escape=text.escape)} AS {quoted(column.name)}" for column in columns
+        )
+        options = (
+            f"FORMAT csv, HEADER true, DELIMITER {literal(text.delimiter)},"
+            f" NULLSTR {literal(text.null)}"
+        )
+    with judged(), reporting(connection, work, "write"):
+        connection.execute(
+            f"COPY (SELECT {cells} FROM ({query.sql})) TO ${len(query.values) + 1} ({options})",
+            [*query.values, str(target)],
+        )
 
 
-def _json_line(columns: Sequence[Column]) -> str:
+def json_line(columns: Sequence[Column]) -> str:
+    """SQL: a row as a JSON object."""
     parts = [
         f"{literal(comma + encode_basestring(column.name) + ':')}, coalesce({_as_json(column)},"
         " 'null')"
@@ -246,33 +301,19 @@ def _json_line(columns: Sequence[Column]) -> str:
 # --- into Parquet ----------------------------------------------------------------------------
 
 
-def recompress(work: Work, source: Path, target: Path, compression: str) -> None:
-    """Write a Parquet file anew with another compression."""
-    with connected(work) as connection:
-        _copy(
-            connection,
-            work,
-            "SELECT * FROM read_parquet($1)",
-            source=source,
-            target=target,
-            compression=compression,
-        )
-
-
-def _copy(
-    connection: DuckDBPyConnection,
-    work: Work,
-    query: str,
-    *,
-    source: Path,
-    target: Path,
-    compression: str,
+def copy(
+    connection: DuckDBPyConnection, work: Work, query: Query, target: Path, compression: str
 ) -> None:
+    """Write what a query gives as Parquet.
+
+    Raises:
+        Refused, OutOfResources: see `judged`.
+    """
     codec = "uncompressed" if compression == "none" else compression
     with judged(), reporting(connection, work, "write"):
         connection.execute(
-            f"COPY ({query}) TO $2 (FORMAT parquet, COMPRESSION {codec})",
-            [str(source), str(target)],
+            f"COPY ({query.sql}) TO ${len(query.values) + 1} (FORMAT parquet, COMPRESSION {codec})",
+            [*query.values, str(target)],
         )
 
 
@@ -306,8 +347,11 @@ def from_texts(
     null: str | None,
     infer: bool,
     compression: str,
+    fixed: Mapping[int, str] | None = None,
 ) -> None:
     """Write what a scan reads as Parquet. `names` are those of its columns, unlike but in case.
+
+    `fixed` has the types of columns (by index) that are known, and hold for every cell.
 
     Raises:
         Refused: DuckDB cannot read it so (see `judged`).
@@ -316,28 +360,24 @@ def from_texts(
         kinds = ["VARCHAR"] * len(names)
         if infer:
             kinds = _settled(connection, work, source, scan, null=null, width=len(names))
+        kinds = [(fixed or {}).get(i, kind) for i, kind in enumerate(kinds)]
         cells = ", ".join(
             f"{_cast(f'c{i}', kind, null)} AS {quoted(name)}"
             for i, (name, kind) in enumerate(zip(names, kinds, strict=True))
         )
-        _copy(
-            connection,
-            work,
-            f"SELECT {cells} FROM {scan}",
-            source=source,
-            target=target,
-            compression=compression,
-        )
+        query = Query(f"SELECT {cells} FROM {scan}", [str(source)])
+        copy(connection, work, query, target, compression)
 
 
 # SQL that holds where text `c` says exactly a value of the type: it reads the same when written
-# again, or is a decimal fraction short enough for a double. So `007`, `1e5`, 20-digit numbers
-# and dates in other orders stay text.
+# again, or is a decimal fraction short enough for a double, or just as a double prints itself. So
+# `007`, `1e5`, 20-digit numbers and dates in other orders stay text.
 _EXACT: dict[str, str] = {
     "BOOLEAN": "{c} IN ('true', 'false', 'True', 'False', 'TRUE', 'FALSE')",
     "BIGINT": "TRY_CAST({c} AS BIGINT)::VARCHAR = {c}",
-    "DOUBLE": r"length({c}) <= 17 AND regexp_full_match({c},"
-    r" '-?(0|[1-9][0-9]*)(\.[0-9]+([eE][+-]?[0-9]{{1,2}})?)?')",
+    "DOUBLE": r"(length({c}) <= 17 AND regexp_full_match({c},"
+    r" '-?(0|[1-9][0-9]*)(\.[0-9]+([eE][+-]?[0-9]{{1,2}})?)?'))"
+    r" OR (regexp_full_match({c}, '-?[0-9][-+.0-9e]*') AND TRY_CAST({c} AS DOUBLE)::VARCHAR = {c})",
     "DATE": "TRY_CAST({c} AS DATE)::VARCHAR = {c}",
     "TIMESTAMP": "TRY_CAST({c} AS TIMESTAMP)::VARCHAR = replace({c}, 'T', ' ')",
 }
@@ -403,13 +443,18 @@ def _hold(
     null: str | None,
     candidates: dict[int, str],
 ) -> set[int]:
-    """Those of the columns in which every row fits the type."""
-    if not candidates:
-        return set()
-    checks = ", ".join(_holds(f"c{i}", kind, null) for i, kind in candidates.items())
-    with judged():
-        found = connection.execute(f"SELECT {checks} FROM {scan}", [str(source)]).fetchone()
-    return {i for i, fits in zip(candidates, found or (), strict=False) if fits}
+    """Those of the columns in which every row fits the type.
+
+    Some at a time: DuckDB's planner takes the square of their number.
+    """
+    good: set[int] = set()
+    waiting = iter(candidates.items())
+    while some := dict(islice(waiting, _COLUMNS_AT_ONCE)):
+        checks = ", ".join(_holds(f"c{i}", kind, null) for i, kind in some.items())
+        with judged():
+            found = connection.execute(f"SELECT {checks} FROM {scan}", [str(source)]).fetchone()
+        good |= {i for i, fits in zip(some, found or (), strict=False) if fits}
+    return good
 
 
 def from_jsonl(work: Work, source: Path, target: Path, compression: str) -> None:
@@ -429,7 +474,7 @@ def from_jsonl(work: Work, source: Path, target: Path, compression: str) -> None
             )
         columns = ", ".join(f"{literal(c.name)}: {literal(_json_type(c.type))}" for c in found)
         query = f"SELECT * FROM read_json($1, {reading}, columns={{{columns}}})"
-        _copy(connection, work, query, source=source, target=target, compression=compression)
+        copy(connection, work, Query(query, [str(source)]), target, compression)
 
 
 def _json_type(inferred: str) -> str:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from fileproc.operations.work import BadInput
+from fileproc.operations import drawing_cost, structures
+from fileproc.operations.work import BadInput, Work
 
 if TYPE_CHECKING:
     from pypdfium2 import PdfDocument
 
-PDF: Final = "application/pdf"
+PDF: Final = structures.PDF
 POINTS_PER_INCH: Final = 72
 _ITEM = re.compile(r"([1-9][0-9]{0,6}|last)(?:(-)([1-9][0-9]{0,6}|last)?)?")
 
@@ -32,12 +33,17 @@ def engine() -> str:
 def opened(path: Path, password: str | None) -> Iterator[PdfDocument]:
     """A document, with its form fields ready to be drawn.
 
+    qpdf has had a look at it first: unlike PDFium it unpacks only so much of a table of objects.
+
     Raises:
-        BadInput: `password_required`, `wrong_password` or `corrupt_input`.
+        BadInput: `corrupt_input`, `document_too_complex`, `password_required`,
+            `unsupported_variant` or `wrong_password`.
     """
     import pypdfium2
     import pypdfium2.raw
 
+    with structures.opened(path, password):
+        pass
     try:
         document = pypdfium2.PdfDocument(path, password=password)
     except pypdfium2.PdfiumError as exc:
@@ -63,6 +69,18 @@ def _not_opened(exc: Exception, password: str | None, password_code: int) -> Bad
 
 def _damaged() -> BadInput:
     return BadInput("The PDF is damaged and cannot be opened.", code="corrupt_input")
+
+
+def check_drawing(work: Work, password: str | None, pages: Iterable[int]) -> None:
+    """Refuse pages (from 0) that would keep PDFium busy for ever; even to read them it must draw.
+
+    Raises:
+        BadInput: `corrupt_input`, `document_too_complex` or `image_too_large`.
+    """
+    path = work.input.path
+    with structures.opened(path, password) as pdf:
+        size = path.stat().st_size
+        drawing_cost.check(pdf, pages, file_bytes=size, pixels=work.limits.pixels)
 
 
 def check_pages(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -13,7 +14,19 @@ from typing import Any
 
 from pydantic import Field
 
-from fileproc.operations import columnar, documents, durations, rasters, rows, texts, types
+from fileproc.operations import (
+    archives,
+    columnar,
+    compression,
+    directories,
+    documents,
+    durations,
+    rasters,
+    rows,
+    tars,
+    texts,
+    types,
+)
 from fileproc.operations.registry import Params, operation
 from fileproc.operations.signatures import binary_type
 from fileproc.operations.work import BadInput, Work
@@ -21,6 +34,14 @@ from fileproc.operations.work import BadInput, Work
 _CHUNK_BYTES = 1024 * 1024
 _COUNTED_BYTES = 64 * 1024 * 1024  # rows of a larger text table are not counted
 _NAMES = 200  # names of columns that are listed
+_UNPACKED_BYTES = 64 * 1024 * 1024  # what unpacks to more is not counted: a second, of xz
+_COMPRESSIONS = {
+    compression.GZIP: "gzip",
+    compression.BZIP2: "bzip2",
+    compression.XZ: "xz",
+    compression.ZSTD: "zstd",
+}
+_UNCOUNTED = {"entries": None, "unpacked_bytes": None, "encrypted": False}
 
 
 class Probe(Params):
@@ -44,7 +65,8 @@ def probe(work: Work, params: Probe) -> None:
     """Read a file once for its hashes, and its header for what it holds.
 
     The result is `probe.json`: `name, size, type, sha256, md5, crc32`, and one of `image, pdf,
-    table, text, media, archive` (the others are null). A file that cannot be opened as what its
+    table, text, media, archive` (the others are null). What would take long to count is null: rows
+    of a large table, entries of a large compressed tar. A file that cannot be opened as what its
     first bytes say is no failure: `problem` then has a code and a sentence.
     """
     work.engine = f"{rasters.engine()}, {documents.engine()}, {columnar.engine()}"
@@ -89,7 +111,7 @@ def _hashes(work: Work) -> dict[str, Any]:
 
 def _details(work: Work, media_type: str, lines: int) -> dict[str, Any]:
     path = work.input.path
-    if media_type in rasters.RASTERS:
+    if media_type in rasters.PICTURES:
         return {"image": _image(path, media_type)}
     if media_type == documents.PDF:
         return {"pdf": _pdf(path)}
@@ -97,8 +119,8 @@ def _details(work: Work, media_type: str, lines: int) -> dict[str, Any]:
         return {"table": _TABLES[media_type](work)}
     if media_type.startswith(("audio/", "video/")):
         return {"media": {"duration_s": durations.duration_s(path, media_type)}}
-    if _is_zip(path):
-        return {"archive": _archive(path)}
+    if archive := _archive(work):
+        return {"archive": archive}
     return {"text": _text(path, lines)}
 
 
@@ -213,24 +235,63 @@ _TABLES: dict[str, Callable[[Work], dict[str, Any]]] = {
 }
 
 
-def _is_zip(path: Path) -> bool:
-    with path.open("rb") as file:
-        return binary_type(file.read(types.HEAD_BYTES)) == "application/zip"
+def _archive(work: Work) -> dict[str, Any] | None:
+    if work.input.type in {archives.TAR, *_COMPRESSIONS}:
+        return _tar(work)
+    with work.input.path.open("rb") as file:
+        is_zip = binary_type(file.read(types.HEAD_BYTES)) == archives.ZIP
+    return _zip(work) if is_zip else None
 
 
-def _archive(path: Path) -> dict[str, Any]:
+def _zip(work: Work) -> dict[str, Any]:
+    """Of any file in this container: office documents are such, too."""
+    found: dict[str, Any] = {"format": "zip", "compression": None, **_UNCOUNTED}
     try:
-        if types.directory_size(path) > types.DIRECTORY_BYTES:
-            raise BadInput("The list of entries is too long to be read.", code="archive_too_large")
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as exc:
+        with directories.opened(work.input.path) as archive:
+            listed = archive.infolist()
+    except directories.TooLong:
+        return found
+    except zipfile.BadZipFile as exc:
         raise BadInput("The ZIP file is damaged.", code="corrupt_input") from exc
-    return {
-        "entries": len(entries),
-        "unpacked_bytes": sum(entry.file_size for entry in entries),
-        "encrypted": any(entry.flag_bits & 1 for entry in entries),
+    return found | {
+        "entries": len(listed),
+        "unpacked_bytes": sum(entry.file_size for entry in listed),
+        "encrypted": any(entry.flag_bits & 1 for entry in listed),
     }
+
+
+def _tar(work: Work) -> dict[str, Any]:
+    """Of a tar, plain or compressed; or of a file that is compressed and no tar."""
+    media_type = work.input.type
+    found = {"format": "tar", "compression": _COMPRESSIONS.get(media_type), **_UNCOUNTED}
+    meter = compression.Meter(work.input.path.stat().st_size, sys.maxsize)
+    try:
+        with work.input.path.open("rb") as file:
+            return found | _tar_counted(tars.entries(file, media_type, meter), media_type)
+    except BadInput as exc:
+        if exc.job_code != "type_mismatch":
+            raise
+    return found | {"format": None, "unpacked_bytes": _unpacked(work)}
+
+
+def _tar_counted(entries: archives.Entries, media_type: str) -> dict[str, Any]:
+    most = sys.maxsize if media_type == archives.TAR else _UNPACKED_BYTES
+    count = unpacked = 0
+    for entry, _ in entries:
+        count += 1
+        unpacked += entry.size
+        if unpacked > most or count > directories.MAX_ENTRIES:
+            return {}
+    return {"entries": count, "unpacked_bytes": unpacked}
+
+
+def _unpacked(work: Work) -> int | None:
+    meter = compression.Meter(work.input.path.stat().st_size, sys.maxsize)
+    with work.input.path.open("rb") as file:
+        for _ in compression.decompressed(file, work.input.type, meter):
+            if meter.produced > _UNPACKED_BYTES:
+                return None
+    return meter.produced
 
 
 def _text(path: Path, lines: int) -> dict[str, Any] | None:

@@ -6,10 +6,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from fileproc.operations import documents, rasters
-from fileproc.operations.documents import PDF, POINTS_PER_INCH
+from fileproc.operations import documents, rasters, structures
+from fileproc.operations.documents import POINTS_PER_INCH
 from fileproc.operations.rasters import JPEG, PNG, WEBP
 from fileproc.operations.registry import Params, operation
+from fileproc.operations.structures import PDF
 from fileproc.operations.types import extension_for_type
 from fileproc.operations.work import BadInput, Work
 
@@ -39,13 +40,7 @@ class ToImages(Params):
     background: Literal["white", "transparent"] = Field(
         "white", description="What is behind the page; JPEG is always white."
     )
-    password: str | None = Field(
-        None,
-        min_length=1,
-        max_length=500,
-        description="Opens an encrypted document.",
-        json_schema_extra={"format": "password", "writeOnly": True},
-    )
+    password: str | None = structures.password_field()
 
     @model_validator(mode="after")
     def _has_transparency(self) -> Self:
@@ -61,28 +56,27 @@ class ToImages(Params):
     accepts=(PDF,),
     produces=(PNG, JPEG, WEBP),
     example={"pages": "1-3", "dpi": 150, "format": "png"},
-    engines=("pypdfium2", "pyvips"),
+    engines=("pypdfium2", "pikepdf", "pyvips"),
 )
 def to_images(work: Work, params: ToImages) -> None:
     """Draw each chosen page, with its form fields and annotations, into a picture of its own.
 
     The results are named after the document and the page: `report-001.png`. A page's size is
-    judged before it is drawn.
+    judged before it is drawn, and so is how much there is to draw on it.
 
     Raises:
-        BadInput: `corrupt_input`, `image_too_large`, `output_too_large`, `page_out_of_range`,
-            `password_required`, `too_many_outputs`, `wrong_password`.
+        BadInput: `corrupt_input`, `document_too_complex`, `image_too_large`, `output_too_large`,
+            `page_out_of_range`, `password_required`, `too_many_outputs`, `type_mismatch`,
+            `unsupported_variant`, `wrong_password`.
     """
     work.engine = documents.engine()
-    if work.input.type != PDF:
-        raise BadInput(
-            f"Files of type {work.input.type} cannot be read here.", code="type_mismatch"
-        )
+    structures.check_is_pdf(work.input)
     with documents.opened(work.input.path, params.password) as document:
         pages = documents.chosen_pages(params.pages, len(document), most=work.limits.output_files)
         target = _TYPES[params.format]
         for index in pages:
             _check_size(document, index, params, target, work)
+        documents.check_drawing(work, params.password, pages)
         digits = max(3, len(str(len(document))))
         for done, index in enumerate(pages, 1):
             bitmap = _drawn(document, index, params)

@@ -6,14 +6,15 @@ import importlib
 import inspect
 import pkgutil
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from fileproc.errors import InvalidRequestError, UnknownOperationError
+from fileproc.operations import programs
 from fileproc.operations.work import Work
 
 # Names in the query of PUT /v1/jobs/{operation} that are the api's own.
@@ -24,6 +25,28 @@ class Params(BaseModel):
     """Base of every operation's parameters: unknown names are refused, values are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _read_choice(cls, value: Any, info: ValidationInfo) -> Any:
+        """A choice among whole numbers may be text, as every other number of a query is."""
+        if isinstance(value, str) and value.isdecimal() and info.field_name in _choices(cls):
+            return int(value)
+        return value
+
+
+@cache
+def _choices(params: type[Params]) -> frozenset[str]:
+    """The fields that are choices among whole numbers."""
+    fields = params.model_fields.items()
+    return frozenset(name for name, field in fields if _is_choice(field.annotation))
+
+
+def _is_choice(annotation: Any) -> bool:
+    parts = get_args(annotation)
+    if get_origin(annotation) is Literal:
+        return all(isinstance(part, int) for part in parts)
+    return any(map(_is_choice, parts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +59,13 @@ class Operation:
         params: the model that validates, and gives JSON Schema, OpenAPI and the docs page.
         run: a plain function over paths; it runs in the sandboxed child, imports its engine itself.
         accepts: media types that are taken, as detected; `*/*` takes all.
+        accepts_later: those that inputs after the first may have as well.
         produces: media types that may come out.
         min_inputs, max_inputs: how many files a job takes.
         lane: which slots it runs in.
         engines: modules that the zygote imports beforehand.
+        programs: what it starts by exec; without them it is not offered (`programs.py`).
+        service: what the worker asks on its behalf; offered only where one is configured.
         example: parameters of a useful job.
         debug: exists only where FILEPROC_DEBUG_OPERATIONS is set.
     """
@@ -53,19 +79,32 @@ class Operation:
     example: Mapping[str, Any]
     min_inputs: int = 1
     max_inputs: int = 1
+    accepts_later: tuple[str, ...] = ()
     lane: str = "default"
     engines: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ()
+    service: str | None = None
     debug: bool = False
 
     @property
     def description(self) -> str:
         """The longer text: the function's docstring, with its `Raises:` as a sentence of codes."""
-        text, _, raised = inspect.cleandoc(self.run.__doc__ or "").partition("Raises:")
-        codes = ", ".join(re.findall(r"`\w+`", raised))
+        text = inspect.cleandoc(self.run.__doc__ or "").partition("Raises:")[0]
+        codes = ", ".join(f"`{code}`" for code in self.error_codes)
         return text.strip() + (f"\n\nA job can fail with: {codes}." if codes else "")
 
+    @property
+    def error_codes(self) -> tuple[str, ...]:
+        """Why a job of its own can fail, in addition to what any job can meet."""
+        raised = inspect.cleandoc(self.run.__doc__ or "").partition("Raises:")[2]
+        return tuple(re.findall(r"`(\w+)`", raised))
+
     def takes(self, media_type: str) -> bool:
-        """Whether a file of this detected type is taken."""
+        """Whether a file of this detected type is taken, as some input."""
+        return "*/*" in self.accepts or media_type in {*self.accepts, *self.accepts_later}
+
+    def takes_alone(self, media_type: str) -> bool:
+        """Whether a file of this detected type is taken as the only input."""
         return "*/*" in self.accepts or media_type in self.accepts
 
     def parse(self, params: Mapping[str, Any], *, pointer: str = "/params") -> dict[str, Any]:
@@ -137,8 +176,33 @@ def catalogue(*, debug: bool = False) -> Mapping[str, Operation]:
     return {name: entry for name, entry in _load().items() if debug or not entry.debug}
 
 
-def find(name: str, *, debug: bool = False) -> Operation:
-    """The operation of this name.
+def offered(*, debug: bool = False, services: Collection[str] = ()) -> Mapping[str, Operation]:
+    """The catalogue without the operations whose programs this machine lacks.
+
+    `services` are those that are configured; what needs another is left out as well.
+    """
+    return {
+        name: entry
+        for name, entry in catalogue(debug=debug).items()
+        if not programs.missing(entry.programs)
+        and (entry.service is None or entry.service in services)
+    }
+
+
+def lacking(entry: Operation) -> tuple[str, ...]:
+    """What an operation that is not offered needs, as people call it."""
+    if absent := programs.missing(entry.programs):
+        return absent
+    return () if entry.service is None else (_SERVICES.get(entry.service, entry.service),)
+
+
+_SERVICES = {"clamd": "ClamAV's daemon (FILEPROC_CLAMD)"}
+
+
+def find(name: str, *, debug: bool = False, pointer: str = "/operation") -> Operation:
+    """The operation of this name, whether its programs are installed or not.
+
+    `pointer` is where a body names it.
 
     Raises:
         UnknownOperationError: with the names there are.
@@ -148,7 +212,11 @@ def find(name: str, *, debug: bool = False) -> Operation:
         raise UnknownOperationError(
             f"There is no operation {name[:100]!r}.",
             errors=[
-                {"pointer": "/operation", "detail": "Not in the catalogue.", "allowed": list(known)}
+                {
+                    "pointer": pointer,
+                    "detail": "Not in the catalogue.",
+                    "allowed": list(offered(debug=debug)),
+                }
             ],
         )
     return known[name]
@@ -160,3 +228,9 @@ def secret_params(name: str) -> frozenset[str]:
     entry = _load().get(name)
     properties = entry.params.model_json_schema().get("properties", {}) if entry else {}
     return frozenset(field for field, schema in properties.items() if schema.get("writeOnly"))
+
+
+def programs_of(name: str) -> tuple[str, ...]:
+    """What an operation may execute; nothing where this version does not know it."""
+    entry = _load().get(name)
+    return entry.programs if entry else ()

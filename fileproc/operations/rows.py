@@ -253,28 +253,28 @@ def records(lines: Lines, dialect: Dialect) -> Iterator[list[str]]:
             if len(row) != width or not row:
                 if not row and width != 1:
                     continue
-                width = width or _checked_width(row)
+                width = width or checked_width(row)
                 row = _judged(row, width, start + 1)  # noqa: PLW2901 - a blank line is a cell here
             yield row
             start = reader.line_num
     except csv.Error as exc:
-        raise BadInput(
-            _csv_complaint(str(exc), start + 1, reader.line_num), code="bad_csv"
-        ) from exc
+        raise BadInput(csv_complaint(str(exc), start + 1, reader.line_num), code="bad_csv") from exc
 
 
 def _judged(row: list[str], width: int, line: int) -> list[str]:
     if not row and width == 1:
         return [""]
     if len(row) != width:
-        raise BadInput(
-            f"Line {line:,} has {_cells(len(row))}, the first row has {width:,}.",
-            code="ragged_rows",
-        )
+        raise BadInput(f"Line {line:,} has {ragged(len(row), width)}", code="ragged_rows")
     return row
 
 
-def _checked_width(row: Sequence[str]) -> int:
+def checked_width(row: Sequence[object]) -> int:
+    """How many columns a table with this first row has.
+
+    Raises:
+        BadInput: `too_many_columns`.
+    """
     if len(row) > MAX_COLUMNS:
         raise BadInput(
             f"The table has {len(row):,} columns; at most {MAX_COLUMNS:,} are taken.",
@@ -283,11 +283,13 @@ def _checked_width(row: Sequence[str]) -> int:
     return len(row)
 
 
-def _cells(count: int) -> str:
-    return f"{count:,} cell" + ("" if count == 1 else "s")
+def ragged(count: int, width: int) -> str:
+    """The end of a sentence about a row of another length."""
+    return f"{count:,} cell{'' if count == 1 else 's'}, the first row has {width:,}."
 
 
-def _csv_complaint(message: str, start: int, end: int) -> str:
+def csv_complaint(message: str, start: int, end: int) -> str:
+    """What the csv module says of a record that begins and ends in these lines, as a sentence."""
     if "end of data" in message:
         return f"A quote that is opened in the record at line {start:,} is never closed."
     if "field limit" in message:
@@ -301,23 +303,36 @@ def objects(lines: Lines) -> Iterator[dict[str, Any]]:
     Raises:
         BadInput: `bad_json` with the line, and what `Lines` raises.
     """
-    decode = json.JSONDecoder(
-        parse_float=Number, parse_int=Number, parse_constant=_refused_constant
-    ).decode
+    decode = object_decoder()
     for number, line in enumerate(lines, 1):
         lines.pending = 0
         if line.isspace():
             continue
+        value = decode(line)
+        if isinstance(value, str):
+            raise BadInput(f"Line {number:,} {value}", code="bad_json")
+        yield value
+
+
+def object_decoder() -> Callable[[str], dict[str, Any] | str]:
+    """What reads one line of JSON lines; where it is no object, the end of a sentence that says so.
+
+    Numbers are `Number`.
+    """
+    decode = json.JSONDecoder(
+        parse_float=Number, parse_int=Number, parse_constant=_refused_constant
+    ).decode
+
+    def read(line: str) -> dict[str, Any] | str:
         try:
             value = decode(line)
-        except (ValueError, RecursionError) as exc:
-            raise BadInput(f"Line {number:,} is not valid JSON.", code="bad_json") from exc
+        except (ValueError, RecursionError):
+            return "is not valid JSON."
         if not isinstance(value, dict):
-            raise BadInput(
-                f"Line {number:,} is not a JSON object, as each line has to be.",
-                code="bad_json",
-            )
-        yield value
+            return "is not a JSON object, as each line has to be."
+        return value
+
+    return read
 
 
 def _refused_constant(name: str) -> Any:

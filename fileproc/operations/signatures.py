@@ -39,6 +39,7 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\xff\xff\xff\xff\x10\x00\x00\x00", "application/vnd.apache.arrow.stream"),
     (0, b"SQLite format 3\x00", "application/vnd.sqlite3"),
     (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "application/x-ole-storage"),
+    (0, b"{\\rtf1", "application/rtf"),
     (0, b"\x7fELF", "application/x-elf"),
     (0, b"\xfe\xed\xfa\xce", "application/x-mach-binary"),
     (0, b"\xfe\xed\xfa\xcf", "application/x-mach-binary"),

@@ -2,16 +2,20 @@
 
 Binary types come from signatures. Among the kinds of text the name's extension (or the declared
 type) chooses, if the bytes are consistent with it: nothing tells a CSV of one column from a note.
-Binary data never becomes text by its name, and text never becomes binary.
+Binary data never becomes text by its name, and text never becomes binary. What a ZIP file holds is
+told by the names of its first entries.
 """
 
 from __future__ import annotations
 
+import re
+import struct
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from fileproc.operations import texts
+from fileproc.operations import directories, texts
 from fileproc.operations.signatures import binary_type
 
 HEAD_BYTES: Final = 65_536
@@ -41,18 +45,24 @@ _EXTENSIONS: dict[str, tuple[str, ...]] = {
     "application/zstd": ("zst",),
     "application/x-bzip2": ("bz2",),
     "application/x-xz": ("xz",),
+    "application/x-brotli": ("br",),
     "application/x-7z-compressed": ("7z",),
     "application/vnd.rar": ("rar",),
     "application/x-tar": ("tar",),
     DOCX: ("docx",),
     XLSX: ("xlsx",),
     PPTX: ("pptx",),
+    "application/rtf": ("rtf",),
     "application/epub+zip": ("epub",),
+    "application/vnd.oasis.opendocument.text": ("odt",),
+    "application/vnd.oasis.opendocument.spreadsheet": ("ods",),
+    "application/vnd.oasis.opendocument.presentation": ("odp",),
     "video/mp4": ("mp4", "m4v"),
     "video/quicktime": ("mov",),
     "video/webm": ("webm",),
     "video/x-matroska": ("mkv",),
     "video/x-msvideo": ("avi",),
+    "video/ogg": ("ogv",),
     "audio/mpeg": ("mp3",),
     "audio/flac": ("flac",),
     "audio/ogg": ("ogg", "oga", "opus"),
@@ -72,6 +82,16 @@ _EXTENSIONS: dict[str, tuple[str, ...]] = {
     "application/yaml": ("yaml", "yml"),
 }
 _TYPES = {extension: media for media, many in _EXTENSIONS.items() for extension in many}
+_MOST_SAID = 100  # bytes of an entry `mimetype`
+_LOCAL = struct.Struct("<6xHH8xI4xHH")  # flags, method, packed size, lengths of name and extra
+_SIZE_FOLLOWS = 8  # the flag that the size stands behind the content
+_OFFICE_PART = re.compile(
+    rb"(xl)/(?:_rels/workbook\.xml\.rels"
+    rb"|(?:workbook|styles|sharedStrings|theme/theme\d+|worksheets/sheet\d+)\.xml)"
+    rb"|(word)/(?:_rels/document\.xml\.rels|(?:document|styles|settings|theme/theme\d+)\.xml)"
+    rb"|(ppt)/(?:_rels/presentation\.xml\.rels"
+    rb"|(?:presentation|presProps|theme/theme\d+|slides/slide\d+)\.xml)"
+)
 _TEXT_KINDS = frozenset(
     {
         texts.CSV,
@@ -93,7 +113,6 @@ _ALIASES = {
     "application/csv": texts.CSV,
     "text/xml": texts.XML,
 }
-DIRECTORY_BYTES: Final = 16 * 1024 * 1024  # a larger list of entries is not read to name a ZIP
 
 
 def detect(head: bytes, *, name: str | None, declared: str | None, whole: bool) -> str:
@@ -110,7 +129,7 @@ def detect(head: bytes, *, name: str | None, declared: str | None, whole: bool) 
     if not head:
         return UNKNOWN
     if found := binary_type(head):
-        return found
+        return _container_type(head) if found == "application/zip" else found
     decoded = texts.decode(head, whole=whole)
     if decoded is None:
         return UNKNOWN
@@ -151,15 +170,13 @@ def classify_zip(path: Path) -> str:
     Only the list of entries is read (and an entry `mimetype` that is stored as it is), no XML.
     """
     try:
-        if directory_size(path) > DIRECTORY_BYTES:
-            return "application/zip"
-        with zipfile.ZipFile(path) as archive:
-            return _container(archive)
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError):
+        with directories.opened(path) as archive:
+            return _whole_container(archive)
+    except (directories.TooLong, zipfile.BadZipFile, OSError, ValueError, RuntimeError):
         return "application/zip"
 
 
-def _container(archive: zipfile.ZipFile) -> str:
+def _whole_container(archive: zipfile.ZipFile) -> str:
     names = set(archive.namelist())
     if "[Content_Types].xml" in names:
         for marker, media_type in (
@@ -171,23 +188,41 @@ def _container(archive: zipfile.ZipFile) -> str:
                 return media_type
     if "mimetype" in names:
         info = archive.getinfo("mimetype")
-        if info.compress_type == zipfile.ZIP_STORED and info.file_size < 100:  # noqa: PLR2004 - a name
-            said = archive.read(info).decode("ascii", "replace").strip()
-            if said == "application/epub+zip" or said.startswith(
-                "application/vnd.oasis.opendocument."
-            ):
-                return said
+        if info.compress_type == zipfile.ZIP_STORED and info.file_size < _MOST_SAID:
+            return _said_type(archive.read(info))
     return "application/zip"
 
 
-def directory_size(path: Path) -> int:
-    """Bytes of the central directory as the end record says (APPNOTE.TXT, 4.3.16)."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        file.seek(max(0, size - 65_557))
-        tail = file.read()
-    at = tail.rfind(b"PK\x05\x06")
-    if at < 0:
-        raise zipfile.BadZipFile
-    said = int.from_bytes(tail[at + 12 : at + 16], "little")
-    return min(said, size)  # 0xffffffff (zip64): as large as it can be
+def _said_type(said: bytes) -> str:
+    """What an entry `mimetype` says, if it is of a kind that says so."""
+    text = said.decode("ascii", "replace").strip()
+    known = text == "application/epub+zip" or text.startswith("application/vnd.oasis.opendocument.")
+    return text if known else "application/zip"
+
+
+def _container_type(head: bytes) -> str:
+    """What a ZIP file holds, by the entries at its beginning: all that there is of an upload."""
+    for name, method, body in _first_entries(head):
+        if name == b"mimetype" and method == zipfile.ZIP_STORED and len(body) < _MOST_SAID:
+            return _said_type(body)
+        if found := _OFFICE_PART.fullmatch(name):
+            return {b"xl": XLSX, b"word": DOCX, b"ppt": PPTX}[found[1] or found[2] or found[3]]
+    return "application/zip"
+
+
+def _first_entries(head: bytes) -> Iterator[tuple[bytes, int, bytes]]:
+    """Name, method and packed content (as far as it is there) of one entry after the other.
+
+    What is inside of an entry is skipped, as that may be another ZIP file (APPNOTE.TXT, 4.3.7).
+    """
+    at = 0
+    while head.startswith(b"PK\x03\x04", at) and at + _LOCAL.size <= len(head):
+        flags, method, size, name_bytes, extra_bytes = _LOCAL.unpack_from(head, at)
+        start = at + _LOCAL.size
+        body = start + name_bytes + extra_bytes
+        yield head[start : start + name_bytes], method, head[body : body + size]
+        at = body + size
+        if flags & _SIZE_FOLLOWS and not size:
+            if method == zipfile.ZIP_STORED:
+                return
+            at = max(head.find(b"PK\x03\x04", body), body)

@@ -7,11 +7,12 @@ be tried in a REPL. Inside a worker the same object lives in the sandboxed child
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fileproc.errors import BadInput, OutOfResources
+from fileproc.operations.programs import Program, installed
 
 MIB = 1024 * 1024
 
@@ -73,6 +74,8 @@ class Work:
         attempt: counted from 1.
         outputs: what `output` handed out so far.
         engine: name and version of the library that did the work; becomes part of `provenance`.
+        programs: what may be started, by the names that operations give.
+        findings: what a service said that the worker asked beforehand.
     """
 
     inputs: list[Input]
@@ -82,6 +85,8 @@ class Work:
     report: Report = _silent
     outputs: list[Output] = field(default_factory=list)
     engine: str | None = None
+    programs: Mapping[str, Program] = field(default_factory=installed)
+    findings: Mapping[str, str | None] = field(default_factory=dict)
 
     @property
     def input(self) -> Input:

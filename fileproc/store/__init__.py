@@ -31,6 +31,7 @@ from fileproc.store.keys import Keys
 from fileproc.store.queue import POP_BLOCK_S, Lease, Queue, Settlement, Verdict
 from fileproc.store.reserve import Reserve
 from fileproc.store.schema import check_schema, ensure_schema
+from fileproc.store.templates import StoredTemplate, Templates
 from fileproc.store.upkeep import Upkeep
 
 __all__ = [
@@ -57,6 +58,8 @@ __all__ = [
     "Span",
     "Store",
     "StoreHealth",
+    "StoredTemplate",
+    "Templates",
     "Verdict",
     "Watch",
     "needed",
@@ -75,6 +78,7 @@ class Store:
     files: Files
     idempotency: Idempotency
     keys: ApiKeys
+    templates: Templates
     queue: Queue
     upkeep: Upkeep
     feed: EventFeed
@@ -127,6 +131,7 @@ async def open_store(settings: Settings, *, worker: str | None = None) -> AsyncI
             files=Files(pipeline, names),
             idempotency=Idempotency(pipeline),
             keys=ApiKeys(pipeline, names),
+            templates=Templates(pipeline, names),
             queue=Queue(
                 pipeline,
                 popping,

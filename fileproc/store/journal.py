@@ -21,11 +21,13 @@ from fileproc.store.connection import Pipeline
 from fileproc.store.events import Event, flat, parse
 from fileproc.store.idempotency import LIFE_S
 from fileproc.store.keys import Keys
+from fileproc.store.templates import MOST_VERSIONS
 
 AT_ONCE = 2_000  # entries in a batch
 _NAME = re.compile(r"(snapshot_)?(\d+)-(\d+)_(\d+)-(\d+)")
 
 StreamId = tuple[int, int]
+Versions = dict[int, tuple[int, str]]  # of a template: number -> (kept since (ms), definition)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -128,6 +130,7 @@ class Memory:
         self.files: dict[str, str] = {}  # id -> record, also of those whose job is gone
         self.deleted: dict[str, tuple[str, int]] = {}  # job id -> owner, when (ms)
         self.broken = 0  # objects that could not be read
+        self.templates: dict[tuple[str, str], Versions] = {}  # by owner and name
         self.last: StreamId = (0, 0)
         self._waiting: list[tuple[StreamId, int, int, Event]] = []  # for objects that overlap
         self._taken = 0
@@ -161,6 +164,8 @@ class Memory:
         self.last = max(self.last, entry)
         if event.move.startswith("key_"):
             self._fold_key(event, entry[0])
+        elif event.move.startswith("template_"):
+            self._fold_template(event, entry[0])
         elif event.move == "snapshot":
             folded = self.jobs[event.job_id] = Remembered(**json.loads(event.data))
             self.files.update(folded.files)
@@ -208,6 +213,15 @@ class Memory:
             if job.cancel_requested and not job.over:
                 job.state, job.finished = JobState.CANCELED, job.cancel_requested
 
+    def _fold_template(self, event: Event, now: int) -> None:
+        template = (event.owner, event.job_id)
+        if event.move == "template_put":
+            versions = self.templates.setdefault(template, {})
+            versions[event.version] = (now, event.data)
+            versions.pop(event.version - MOST_VERSIONS, None)
+        else:
+            self.templates.pop(template, None)
+
     def forget_ended_before(self, moment: int) -> int:
         """Drop jobs that ended before this (ms); returns how many."""
         old = [job.id for job in self.jobs.values() if job.finished and job.finished < moment]
@@ -220,13 +234,16 @@ class Memory:
         self.deleted = {job: told for job, told in self.deleted.items() if told[1] >= moment}
 
     def snapshot(self) -> Iterator[tuple[str, str]]:
-        """Entries for `pack`: one line a job, every key, and what was deleted lately."""
+        """Entries for `pack`: a line a job, every key and template, what was deleted lately."""
         entry = f"{self.last[0]}-{self.last[1]}"
         for key_id, fields in self.keys.items():
             created = f"{fields.get('created', '0')}-0"
             yield created, f"{key_id} key_created {fields.get('own', '-')} 0 {json.dumps(fields)}"
         for job_id, (owner, when) in self.deleted.items():
             yield f"{when}-0", f"{job_id} delete {owner} 0 "
+        for (owner, name), versions in self.templates.items():
+            for version, (since, definition) in versions.items():
+                yield f"{since}-0", f"{name} template_put {owner} {version} {definition}"
         for job in self.jobs.values():
             data = json.dumps(asdict(job), ensure_ascii=False)
             yield entry, f"{job.id} snapshot {job.owner} {job.version} {data}"
@@ -338,3 +355,13 @@ class Journal:
         for name, value in fields.items():
             await self._pipeline.command("HSETNX", self._keys.api_key(key_id), name, value)
         await self._pipeline.command("ZADD", self._keys.api_keys, "NX", created, key_id)
+
+    async def restore_template(self, owner: str, name: str, versions: Versions) -> None:
+        """Write a template back, or those of its versions that are missing."""
+        key, last = self._keys.template(owner, name), max(versions)
+        for version, (since, definition) in versions.items():
+            await self._pipeline.command("HSETNX", key, version, f"{since} {definition}")
+        if int(await self._pipeline.command("HGET", key, "last") or 0) < last:
+            await self._pipeline.command("HSET", key, "last", last)
+        listed = self._keys.templates(owner)
+        await self._pipeline.command("ZADD", listed, "NX", versions[last][0], name)

@@ -21,6 +21,8 @@
 | trash                   | zset    | object key, or prefix ending in / or - -> due  | collected |
 | idem:<owner>:<hash>     | string  | pending <random> / done <fingerprint> <id>     | 30 s/24 h |
 | key:<id>, keys          | hash    | api keys, hashes only; id -> created (ms)      | -         |
+| template:<owner>:<name> | hash    | last (version), <version> -> ms and JSON       | delete    |
+| templates:<owner>       | zset    | name -> changed (ms)                           | empty     |
 | events                  | stream  | one entry per script call: lines of events     | trimmed   |
 | schema                  | string  | version of all this                            | -         |
 | shipped                 | string  | last entry of events safe in object storage    | -         |
@@ -72,6 +74,12 @@ class Keys:
 
     def worker(self, worker: str) -> str:
         return f"{self.prefix}worker:{worker}"
+
+    def template(self, owner: str, name: str) -> str:
+        return f"{self.prefix}template:{owner}:{name}"
+
+    def templates(self, owner: str) -> str:
+        return f"{self.prefix}templates:{owner}"
 
     def api_key(self, key_id: str) -> str:
         return f"{self.prefix}key:{key_id}"

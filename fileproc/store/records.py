@@ -6,10 +6,24 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from fileproc.errors import CorruptRecordError, GoneError, NotFoundError
-from fileproc.jobs import Job, JobDocument, JobResult, JobState, Problem, Progress
+from fileproc.jobs import (
+    FINAL,
+    Job,
+    JobDocument,
+    JobResult,
+    JobState,
+    Problem,
+    Progress,
+    StepState,
+    StepStatus,
+    Trail,
+)
 from fileproc.telemetry import get_logger
 
 log = get_logger(__name__)
+
+# Where a job tells of its steps, by its state. A job that is queued again begins anew.
+_TRAILS = {"running": "pg", "delayed": "err", "succeeded": "res", "failed": "err"}
 
 
 def when(milliseconds: str | None) -> datetime | None:
@@ -38,13 +52,14 @@ def job_from(job_id: str, owner: str | None, fields: Mapping[str, str]) -> Job:
 
 def _job(job_id: str, fields: Mapping[str, str]) -> Job:
     result = JobResult.model_validate_json(fields["res"]) if "res" in fields else None
+    document = JobDocument.model_validate_json(fields["doc"])
     return Job.model_construct(
         id=job_id,
         owner=fields["own"],
         version=int(fields["v"]),
         state=JobState(fields["st"]),
         lane=fields["ln"],
-        document=JobDocument.model_validate_json(fields["doc"]),
+        document=document,
         attempt=int(fields["at"]),
         max_attempts=int(fields["ma"]),
         cancel_requested="cq" in fields,
@@ -57,4 +72,14 @@ def _job(job_id: str, fields: Mapping[str, str]) -> Job:
         result=result,
         error=Problem.model_validate_json(fields["err"]) if "err" in fields else None,
         usage=result.usage if result else None,
+        steps=_steps(document, fields) if document.steps else [],
     )
+
+
+def _steps(document: JobDocument, fields: Mapping[str, str]) -> list[StepStatus]:
+    trail = fields.get(_TRAILS.get(fields["st"], ""))
+    if trail is not None and (known := Trail.model_validate_json(trail).steps):
+        return known
+    ended = fields["st"] in FINAL and int(fields["at"]) > 0
+    state = StepState.UNKNOWN if ended else StepState.WAITING
+    return [StepStatus(name=step.name, state=state) for step in document.steps]

@@ -19,9 +19,9 @@ from typing import Any, TypeVar
 from fileproc import __version__
 from fileproc.crashpoints import crash_point
 from fileproc.errors import FileprocError, StorageUnavailableError, StoreUnavailableError
-from fileproc.jobs import FileInfo, JobResult, OutputInfo, Progress, Provenance
+from fileproc.jobs import FileInfo, JobResult, OutputInfo, Progress, Provenance, StepStatus
 from fileproc.objects import attempt_prefix, file_key
-from fileproc.operations import Input, Limits, Output
+from fileproc.operations import Input, Limits, Output, programs_of
 from fileproc.resources import Resources
 from fileproc.settings import Settings
 from fileproc.store import Lease, Pulse, Verdict
@@ -32,6 +32,7 @@ from fileproc.telemetry import (
     PICKUP_SECONDS,
     get_logger,
 )
+from fileproc.worker.clamd import scanning
 from fileproc.worker.held import Held
 from fileproc.worker.outcomes import (
     Canceled,
@@ -43,6 +44,7 @@ from fileproc.worker.outcomes import (
     as_job_error,
     unforeseen,
 )
+from fileproc.worker.pipeline import PipelineRun
 from fileproc.worker.progress import Throttle
 from fileproc.worker.sandbox import Assignment, Ending, Sandbox, ZygoteLost
 from fileproc.worker.scratch import Scratch
@@ -65,6 +67,7 @@ class Attempt:
     lease: Lease
     prefix: str  # of its outputs; no other attempt has it
     seconds: dict[str, float] = field(default_factory=dict)  # by phase
+    steps: list[StepStatus] | None = None  # of a pipeline: how far each has come
 
     @contextlib.contextmanager
     def timed(self, phase: str) -> Iterator[None]:
@@ -84,7 +87,7 @@ class Executor:
         self._settings = resources.settings
         self._queue = resources.store.queue
         self._objects = resources.objects
-        self._sandbox = sandbox
+        self._run_child = scanning(resources.settings, sandbox.run)
         self._scratch = scratch
         self._held = held
         self._lanes = lanes
@@ -136,22 +139,27 @@ class Executor:
                     inputs = await self._fetch(lease, folder)
                 crash_point("input-fetched")
                 with attempt.timed("run"):
-                    ending = await self._run(lease, folder, inputs)
+                    ending = await self._run(attempt, folder, inputs)
                 crash_point("child-done")
                 if ending.error is not None:
-                    return Failed(ending.error, prefix)
+                    return Failed(ending.error, prefix, attempt.steps)
                 with attempt.timed("publish"):
                     outputs = await self._publish(prefix, ending.outputs)
         except ZygoteLost:
             return self._after_zygote_death(lease, prefix)
         except FileprocError as exc:
-            return Failed(as_job_error(exc), prefix)
+            return Failed(as_job_error(exc), prefix, attempt.steps)
         except Exception:
             log.exception("an attempt failed in the worker itself", job=lease.job_id)
-            return Failed(unforeseen(), prefix)
-        provenance = Provenance(engine=ending.engine, fileproc=__version__)
+            return Failed(unforeseen(), prefix, attempt.steps)
         return Done(
-            JobResult(prefix=prefix, outputs=outputs, usage=ending.usage, provenance=provenance)
+            JobResult(
+                prefix=prefix,
+                outputs=outputs,
+                usage=ending.usage,
+                provenance=Provenance(engine=ending.engine, fileproc=__version__),
+                steps=attempt.steps,
+            )
         )
 
     async def _fetch(self, lease: Lease, folder: Path) -> list[Input]:
@@ -170,7 +178,9 @@ class Executor:
 
         return await _all([fetch(i, info) for i, info in enumerate(lease.document.inputs)])
 
-    async def _run(self, lease: Lease, folder: Path, inputs: list[Input]) -> Ending:
+    async def _run(self, attempt: Attempt, folder: Path, inputs: list[Input]) -> Ending:
+        lease = attempt.lease
+
         async def send(progress: Progress) -> None:
             await self._queue.report_progress(
                 lease, self._lanes, progress.model_dump_json(exclude_none=True)
@@ -178,22 +188,28 @@ class Executor:
             crash_point("progress")
 
         throttle = Throttle(send)
+        assignment = self._assignment(lease, folder, inputs)
         try:
-            return await self._sandbox.run(
-                Assignment(
-                    id=f"{lease.job_id}-{lease.token}",
-                    operation=lease.document.operation,
-                    params=lease.document.params,
-                    attempt=lease.attempt,
-                    folder=folder,
-                    inputs=inputs,
-                    limits=limits_for(self._settings, lease),
-                    debug=self._settings.debug_operations,
-                ),
-                throttle.put,
-            )
+            if not lease.document.steps:
+                return await self._run_child(assignment, throttle.put)
+            run = PipelineRun(lease.document.steps, assignment, self._run_child, throttle.put)
+            attempt.steps = run.statuses
+            return await run.run()
         finally:
             await throttle.close()
+
+    def _assignment(self, lease: Lease, folder: Path, inputs: list[Input]) -> Assignment:
+        return Assignment(
+            id=f"{lease.job_id}-{lease.token}",
+            operation=lease.document.operation,
+            params=lease.document.params,
+            attempt=lease.attempt,
+            folder=folder,
+            inputs=inputs,
+            limits=limits_for(self._settings, lease),
+            debug=self._settings.debug_operations,
+            programs=programs_of(lease.document.operation),
+        )
 
     async def _publish(self, prefix: str, outputs: list[Output]) -> list[OutputInfo]:
         """Upload the outputs below a prefix that no other attempt has."""

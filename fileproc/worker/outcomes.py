@@ -12,7 +12,14 @@ from fileproc.errors import (
     JobError,
     ObjectMissingError,
 )
-from fileproc.jobs import JobResult, Problem, backoff_s, may_retry
+from fileproc.jobs import (
+    JobResult,
+    PipelineProblem,
+    Problem,
+    StepStatus,
+    backoff_s,
+    may_retry,
+)
 from fileproc.store import Lease, Settlement
 
 
@@ -33,10 +40,13 @@ class Failed:
 
     error: JobError
     prefix: str
+    steps: list[StepStatus] | None = None  # of a pipeline
     name = "failed"
 
     def settlement(self, lease: Lease) -> Settlement:
         problem = problem_of(self.error, lease)
+        if self.steps is not None:
+            problem = PipelineProblem(**dict(problem), steps=self.steps)
         if may_retry(self.error.job_class, lease.attempt, lease.max_attempts):
             return Settlement.retry(lease, problem, backoff_s(lease.attempt), self.prefix)
         return Settlement.fail(lease, problem, self.prefix)

@@ -29,6 +29,7 @@ class Rebuilt:
         deleted: jobs that were there, but had been deleted.
         lapsed: jobs whose retention is over.
         keys: api keys.
+        templates: templates, each with its versions.
         objects: journal objects that there are.
         broken: of these, such as could not be read; the log names them.
         up_to: the moment of the last event in the journal; what came later is not restored.
@@ -40,6 +41,7 @@ class Rebuilt:
     deleted: int
     lapsed: int
     keys: int
+    templates: int
     objects: int
     broken: int
     up_to: datetime | None
@@ -74,11 +76,18 @@ async def rebuild(resources: Resources, *, dry_run: bool = False) -> Rebuilt:
     if not dry_run:
         for key_id, fields in memory.keys.items():
             await resources.store.journal.restore_key(key_id, fields)
+        for (owner, name), versions in memory.templates.items():
+            await resources.store.journal.restore_template(owner, name, versions)
         await resources.store.journal.go_on_after(memory.last)
         await resources.store.ensure_schema()
     up_to = datetime.fromtimestamp(memory.last[0] / 1000, UTC) if objects else None
     return Rebuilt(
-        keys=len(memory.keys), objects=objects, broken=memory.broken, up_to=up_to, **counts
+        keys=len(memory.keys),
+        templates=len(memory.templates),
+        objects=objects,
+        broken=memory.broken,
+        up_to=up_to,
+        **counts,
     )
 
 

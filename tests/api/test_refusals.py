@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from fileproc.operations import programs
 from support.http import Hands, field, file_part, form, jpeg, noise, problem, wire
 
 
@@ -29,6 +30,25 @@ async def test_an_unknown_operation_names_those_there_are(api: Any) -> None:
     ):
         document = await problem(answer, 422, "unknown_operation")
         assert "image.resize" in document["errors"][0]["allowed"]
+
+
+async def test_an_operation_whose_program_is_not_installed_is_not_offered(
+    serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(programs, "installed", dict)
+    api = await serve()
+    for answer in (
+        await api.put("/v1/jobs/media.info", data=jpeg()),
+        await post(api, {"operation": "media.info"}),
+    ):
+        document = await problem(answer, 422, "program_missing")
+        assert "ffmpeg" in document["detail"]
+        assert document["errors"][0]["missing"] == ["ffmpeg"]
+    listed = (await (await api.get("/v1/operations")).json())["data"]
+    names = {entry["name"] for entry in listed}
+    assert "image.resize" in names
+    assert "media.info" not in names
+    assert (await api.get("/v1/operations/media.info")).status == 404
 
 
 async def test_an_unknown_parameter_names_those_there_are(api: Any) -> None:

@@ -151,6 +151,18 @@ async def test_operations_are_listed_with_schema_and_example(api: Any) -> None:
     await problem(await api.get("/v1/operations/image.enlarge"), 404, "not_found")
 
 
+async def test_operation_says_what_later_files_may_be_what_it_needs_and_how_it_fails(
+    api: Any,
+) -> None:
+    stamp = await (await api.get("/v1/operations/pdf.stamp")).json()
+    assert stamp["accepts"] == ["application/pdf"]
+    assert "image/png" in stamp["accepts_later"]
+    assert "password_required" in stamp["errors"]
+    info = await (await api.get("/v1/operations/media.info")).json()
+    assert info["programs"] == ["ffmpeg"]
+    assert "media_too_long" in info["errors"]
+
+
 async def test_debug_operations_do_not_exist_unless_asked_for(serve: Any) -> None:
     api = await serve(debug_operations=False)
     listed = (await (await api.get("/v1/operations")).json())["data"]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from samples import xlsx
 from support.http import Hands, field, file_part, form, jpeg, wire
 
 if TYPE_CHECKING:
@@ -35,6 +36,14 @@ async def test_a_put_file_becomes_a_queued_job(api: Any, store: Store, hands: Ha
     assert info["sha256"] == hashlib.sha256(picture).hexdigest()
     assert await hands.files() == [f"files/{info['file_id']}"]
     assert (await store.jobs.get("local", job["id"])).document.inputs[0].sha256 == info["sha256"]
+
+
+async def test_a_workbook_is_a_table_and_no_archive(api: Any) -> None:
+    answer = await api.put("/v1/jobs/table.convert?to=csv", data=xlsx())
+    assert answer.status == 202
+    [info] = (await answer.json())["inputs"]
+    assert info["type"].endswith("spreadsheetml.sheet")
+    assert info["name"].endswith(".xlsx")
 
 
 async def test_the_202_says_what_a_later_look_says(api: Any) -> None:

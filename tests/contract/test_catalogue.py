@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import jsonschema_rs
 import pytest
 
+from fileproc.api.job_codes import JOB_CODES
+from fileproc.api.reading import query_params
 from fileproc.errors import InvalidRequestError, JobError, UnknownOperationError
 from fileproc.jobs import LANES
-from fileproc.operations import BadInput, Operation, OutOfResources, catalogue, find
-from fileproc.operations.reference import markdown
+from fileproc.operations import (
+    BadInput,
+    Operation,
+    OutOfResources,
+    catalogue,
+    find,
+    programs,
+    secret_params,
+)
+from fileproc.operations.reference import examples, markdown
 from samples import BY_TYPE, run
 
 ALL = list(catalogue(debug=True).values())
@@ -30,17 +43,19 @@ def named(entry: Operation) -> str:
 
 
 def cases() -> list[Any]:
-    """Each operation with each type that it takes."""
+    """Each operation with each type that it takes; what a service does has tests of its own."""
     return [
         pytest.param(entry, media_type, id=f"{entry.name}-{media_type}")
         for entry in REAL
         for media_type in BY_TYPE
-        if entry.takes(media_type)
+        if entry.takes_alone(media_type) and entry.service is None
     ]
 
 
 def attempt(entry: Operation, folder: Path, data: bytes, name: str, media_type: str) -> Any:
     """Run it; the clear error, if there was one. Anything else is a failure of the test."""
+    if absent := programs.missing(entry.programs):
+        pytest.skip(f"not installed: {', '.join(absent)}")
     folder.mkdir()
     try:
         ran = run(entry.name, folder, data, name, media_type=media_type, **entry.example)
@@ -69,6 +84,36 @@ def test_entry_says_what_it_is(entry: Operation) -> None:
 def test_example_is_valid(entry: Operation) -> None:
     parsed = entry.parse(entry.example)
     assert entry.parse(parsed) == parsed  # complete, and stable
+
+
+@pytest.mark.parametrize("entry", REAL, ids=named)
+def test_example_lines_ask_for_the_example(entry: Operation) -> None:
+    words = shlex.split("\n".join(examples(entry)).replace("\\\n", ""), comments=False)
+    assert words[0] == "curl"
+    for word in words:
+        if word.startswith("job="):
+            assert entry.parse(json.loads(word[4:])["params"])
+        elif "?" in word:
+            asked = parse_qs(urlsplit(word).query, strict_parsing=True)
+            assert query_params(entry, asked) == entry.parse(entry.example)
+            assert not secret_params(entry.name) & set(asked)
+
+
+@pytest.mark.parametrize("entry", REAL, ids=named)
+def test_every_choice_can_be_made_in_a_query(entry: Operation) -> None:
+    for name, field in entry.params.model_json_schema().get("properties", {}).items():
+        choices = [one for option in field.get("anyOf", [field]) for one in option.get("enum", ())]
+        for choice in choices:
+            try:
+                made = entry.parse({**entry.example, name: choice})
+            except InvalidRequestError:  # it does not fit the rest of the example
+                continue
+            assert entry.parse({**entry.example, name: str(choice)}) == made
+
+
+@pytest.mark.parametrize("entry", ALL, ids=named)
+def test_codes_that_it_names_are_known(entry: Operation) -> None:
+    assert set(entry.error_codes) <= set(JOB_CODES)
 
 
 @pytest.mark.parametrize("entry", ALL, ids=named)
@@ -138,7 +183,7 @@ def test_good_input_gives_what_is_promised(
     for output in ran.work.outputs:
         assert output.path.parent == tmp_path / "work" / "out"
         assert output.path.stat().st_size > 0
-        assert output.type in entry.produces
+        assert output.type in entry.produces or "*/*" in entry.produces
     assert (tmp_path / "work" / "in").read_bytes() == data
     assert ran.reports, "it never told how far it is"
 
@@ -149,11 +194,11 @@ def test_names_of_any_script_survive(entry: Operation, media_type: str, tmp_path
     odd = "Grüße 世界 👩‍🚀 '\"%s{}" + Path(name).suffix
     ran = attempt(entry, tmp_path / "work", data, odd, media_type)
     assert not isinstance(ran, JobError), ran
-    if entry.name != "file.probe":
+    if entry.name not in {"file.probe", "archive.extract"}:  # a name of its own, and others' names
         assert ran.work.outputs[0].name.startswith("Grüße 世界")
 
 
-def hostile(media_type: str) -> Iterator[tuple[str, bytes]]:
+def hostile(media_type: str, *, mutations: int) -> Iterator[tuple[str, bytes]]:
     """Files that say they are of a type, and are not, or not quite."""
     good = BY_TYPE[media_type]()[0]
     chance = random.Random(media_type)  # the same on every run
@@ -167,7 +212,7 @@ def hostile(media_type: str) -> Iterator[tuple[str, bytes]]:
     for other in ("image/png", "application/pdf", "text/csv", "application/zip"):
         if other != media_type:
             yield f"really {other}", BY_TYPE[other]()[0]
-    for number in range(25):
+    for number in range(mutations):
         mutated = bytearray(good)
         for _ in range(chance.choice((1, 3, 20))):
             mutated[chance.randrange(len(mutated))] = chance.randrange(256)
@@ -178,7 +223,9 @@ def hostile(media_type: str) -> Iterator[tuple[str, bytes]]:
 def test_hostile_input_ends_in_a_clear_error_or_a_result(
     entry: Operation, media_type: str, tmp_path: Path
 ) -> None:
-    for number, (what, data) in enumerate(hostile(media_type)):
+    # Each starts a program, or tries several encoders: what only parses, is tried more often.
+    mutations = 8 if entry.programs or entry.name == "image.optimize" else 25
+    for number, (what, data) in enumerate(hostile(media_type, mutations=mutations)):
         folder = tmp_path / str(number)
         ended = attempt(entry, folder, data, "hostile", media_type)
         if isinstance(ended, JobError):
@@ -188,7 +235,7 @@ def test_hostile_input_ends_in_a_clear_error_or_a_result(
             assert {path.name for path in folder.iterdir()} <= {"in", "out", "spill"}, what
 
 
-@pytest.mark.parametrize("entry", [e for e in REAL if "*/*" not in e.accepts], ids=named)
+@pytest.mark.parametrize("entry", [e for e in REAL if not e.takes("text/plain")], ids=named)
 def test_type_that_is_not_taken_is_refused(entry: Operation, tmp_path: Path) -> None:
     error = attempt(entry, tmp_path / "work", b"hello", "a.txt", "text/plain")
     assert isinstance(error, BadInput)

@@ -15,7 +15,7 @@ from support.commands import run
 
 @pytest.mark.parametrize(
     "command",
-    [(), ("api",), ("worker",), ("dev",), ("demo",), ("keys",), ("config",)],
+    [(), ("api",), ("worker",), ("dev",), ("demo",), ("keys",), ("operations",), ("config",)],
     ids=lambda command: " ".join(command) or "fileproc",
 )
 def test_help_has_examples(command: tuple[str, ...], tmp_path: Path) -> None:
@@ -88,6 +88,54 @@ def test_an_option_wins_over_the_environment_and_is_checked_as_well(tmp_path: Pa
     )
     assert done.returncode == 2
     assert "FILEPROC_CONCURRENCY: 'lots' is not a positive number of slots" in done.stderr
+
+
+def test_operations_are_a_table_and_json(tmp_path: Path) -> None:
+    lines = run("operations", "list", cwd=tmp_path).stdout.splitlines()
+    assert lines[0].split() == ["OPERATION", "LANE", "NEEDS", "SUMMARY"]
+    names = [line.split()[0] for line in lines[1:]]
+    assert {"archive.create", "image.resize", "pdf.split", "table.query"} <= set(names)
+    assert names == sorted(names)
+    listed = json.loads(run("operations", "list", "--json", cwd=tmp_path).stdout)
+    assert [entry["name"] for entry in listed] == names
+    assert not any(name.startswith("debug.") for name in names)
+
+
+def test_operation_is_shown_with_all_that_a_job_needs(tmp_path: Path) -> None:
+    settings = {"FILEPROC_JOB_TIMEOUT_S": "77", "FILEPROC_MAX_INPUTS": "7"}
+    shown = run("operations", "show", "pdf.merge", cwd=tmp_path, settings=settings).stdout
+    assert shown.startswith("pdf.merge: Merge PDFs")
+    for part in ("Takes", "1 to 7 in one job", "at most 77 s", "bookmarks: ", "by default"):
+        assert part in shown
+    assert "page_out_of_range" in shown.partition("A job can fail with")[2]
+    assert 'curl -T FILE.pdf "$FILEPROC_URL/v1/jobs/pdf.merge?' in shown
+    assert "-F file=@FILE.pdf -F file=@OTHER.pdf" in shown
+    assert max(map(len, shown.partition("\nExample")[0].splitlines())) <= 100
+
+    done = run("operations", "show", "pdf.merge", "--json", cwd=tmp_path, settings=settings)
+    told = json.loads(done.stdout)
+    assert (told["timeout_s"], told["max_inputs"]) == (77, 7)
+    assert set(told["example"]) <= set(told["params_schema"]["properties"])
+
+
+def test_operation_that_needs_what_is_not_there_is_shown_and_not_listed(tmp_path: Path) -> None:
+    shown = run("operations", "show", "file.scan", cwd=tmp_path).stdout
+    assert "Needs  clamd" in shown
+    assert "Not offered here: it needs ClamAV's daemon" in shown
+    assert "file.scan" not in run("operations", "list", cwd=tmp_path).stdout
+    configured = {"FILEPROC_CLAMD": "127.0.0.1:3310"}
+    assert "file.scan" in run("operations", "list", cwd=tmp_path, settings=configured).stdout
+    there = run("operations", "show", "file.scan", cwd=tmp_path, settings=configured).stdout
+    assert "Not offered" not in there
+
+
+def test_operation_that_there_is_not_is_a_sentence(tmp_path: Path) -> None:
+    done = run("operations", "show", "image.enlarge", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "fileproc: There is no operation 'image.enlarge'. See `python -m fileproc operations"
+        " list`.\n"
+    )
 
 
 def test_keys_without_redis_is_a_sentence(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from fileproc.store import Memory, Span, needed, pack, stream_id, unpack
 from fileproc.store.events import Event, parse
+from fileproc.store.templates import MOST_VERSIONS
 
 
 def span(first: int, last: int, *, folded: bool = False) -> Span:
@@ -194,6 +195,26 @@ class TestMemory:
         assert memory.keys == {"k": expected}
         assert memory.jobs == {}
 
+    def test_templates_have_versions_until_they_are_deleted(self) -> None:
+        memory = Memory()
+        for version in (1, 2, 2):
+            told = Event(
+                f"{version}-0.0", "t", "template_put", "acme", version, f'{{"v":{version}}}'
+            )
+            memory.fold(told)
+        memory.fold(Event("3-0.0", "t", "template_put", "other", 1, "{}"))
+        mine = {1: (1, '{"v":1}'), 2: (2, '{"v":2}')}
+        assert memory.templates == {("acme", "t"): mine, ("other", "t"): {1: (3, "{}")}}
+        memory.fold(Event("4-0.0", "t", "template_deleted", "acme", 0, ""))
+        assert set(memory.templates) == {("other", "t")}
+        assert memory.jobs == {}
+
+    def test_of_a_template_the_newest_versions_are_remembered(self) -> None:
+        memory = Memory()
+        for version in range(1, MOST_VERSIONS + 3):
+            memory.fold(Event(f"{version}-0.0", "t", "template_put", "acme", version, "{}"))
+        assert sorted(memory.templates["acme", "t"]) == list(range(3, MOST_VERSIONS + 3))
+
     def test_jobs_that_ended_long_ago_are_forgotten(self) -> None:
         memory = self.folded(("submit", 1, self.told()), ("cancel", 2, ""))
         memory.fold(Event("3000-0.0", "job_2", "submit", "acme", 1, self.told()))
@@ -206,11 +227,13 @@ class TestMemory:
             ("submit", 1, self.told(fi="f", files={"f": {"name": "ü\u2028"}})),
             ("claim", 2, self.CLAIM),
         )
+        memory.fold(Event("4000-0.0", "t", "template_put", "acme", 2, '{"a":"ü\u2028"}'))
         memory.fold(Event("5000-3.0", "k", "key_created", "acme", 0, '{"own":"acme"}'))
         again = Memory()
         for event in unpack(pack(memory.snapshot())):
             again.fold(event)
         assert (again.jobs, again.keys, again.files) == (memory.jobs, memory.keys, memory.files)
+        assert again.templates == memory.templates != {}
         assert again.last == memory.last == (5000, 3)
         assert Memory().last == (0, 0)
 

@@ -228,6 +228,25 @@ async def test_keys_files_and_idempotency_come_back(
         await store.files.get("acme", info.file_id)
 
 
+async def test_templates_come_back_with_their_versions(
+    resources: Resources, shipper: Shipper, books: Books
+) -> None:
+    templates = resources.store.templates
+    await templates.put("acme", "thumbs", '{"description":"ü"}')
+    await templates.put("acme", "thumbs", '{"description":"new"}')
+    await templates.put("acme", "gone", "{}")
+    await templates.delete("acme", "gone")
+    kept = [await templates.get("acme", "thumbs", version) for version in (1, 2)]
+    await shipper.ship()
+    books.wipe()
+    assert (await rebuild(resources)).templates == 1
+    assert [await templates.get("acme", "thumbs", version) for version in (1, 2)] == kept
+    assert await templates.list("acme") == kept[1:]
+    assert (await templates.put("acme", "thumbs", '{"description":"newer"}')).version == 3
+    with pytest.raises(NotFoundError):
+        await templates.get("acme", "gone")
+
+
 async def test_idempotency_key_of_a_living_job_still_names_it(
     resources: Resources, shipper: Shipper, books: Books
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ class Assignment:
         folder: the scratch folder, there already; the child may write nowhere else.
         inputs: files inside `folder`.
         debug: whether `debug.*` operations exist.
+        programs: names of what the operation starts by exec.
+        findings: what a service said that was asked about the input.
     """
 
     id: str
@@ -30,6 +32,8 @@ class Assignment:
     inputs: list[Input]
     limits: Limits
     debug: bool = False
+    programs: tuple[str, ...] = ()
+    findings: dict[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

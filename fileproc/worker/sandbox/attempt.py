@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import io
 import os
-import signal
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from fileproc.crashpoints import crash_point
 from fileproc.errors import JobError
 from fileproc.jobs import Progress, Usage
 from fileproc.operations import Limits, Output
-from fileproc.worker.sandbox import outcome
+from fileproc.worker.sandbox import groups, outcome
 from fileproc.worker.sandbox.assignment import Assignment, Ending
 from fileproc.worker.sandbox.listener import Listener, Nonsense
 from fileproc.worker.sandbox.template import Process, Template
@@ -58,6 +57,11 @@ class Attempt:
     @property
     def limits(self) -> Limits:
         return self._assignment.limits
+
+    @property
+    def starts_programs(self) -> bool:
+        """Whether it may be more than one process."""
+        return bool(self._assignment.programs)
 
     @property
     def pid(self) -> int | None:
@@ -109,7 +113,10 @@ class Attempt:
         with _task_file(self._task()) as task, says, writes:
             self._begun = time.monotonic()
             self._process = self._template.begin(
-                self.folder, self.limits, [task.fileno(), says.fileno(), writes.fileno()]
+                self.folder,
+                self.limits,
+                [task.fileno(), says.fileno(), writes.fileno()],
+                self._assignment.programs,
             )
         crash_point("child-started")
         return voice.fileno(), stderr.fileno()
@@ -122,6 +129,7 @@ class Attempt:
             attempt=given.attempt,
             inputs=given.inputs,
             debug=given.debug,
+            findings=given.findings,
         )
 
     # --- while it runs -------------------------------------------------------------------------
@@ -180,14 +188,16 @@ class Attempt:
         return ended.result()
 
     async def _outlive(self) -> None:
-        """The zygote died: see to it that the child does, before its folder is given away."""
+        """The zygote died: see to it that the child does, before its folder is given away.
+
+        The child is told by the kernel, but what it started may not be.
+        """
         process = self._process
         process.ended.exception()
         if process.pidfd is None or process.pid is None:
             return
         gone = asyncio.Event()
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(process.pidfd, signal.SIGKILL)
+        groups.kill(process.pidfd, process.pid)
         self._loop.add_reader(process.pidfd, gone.set)
         try:
             async with asyncio.timeout(ZYGOTE_HANGS_S):

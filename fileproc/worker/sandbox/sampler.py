@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from fileproc import telemetry
 from fileproc.errors import JobError
 from fileproc.operations import Limits
-from fileproc.worker.sandbox import outcome, scratch
+from fileproc.worker.sandbox import groups, outcome, scratch
 from fileproc.worker.sandbox.attempt import Attempt
 
 EVERY_S = 0.2
-MAX_THREADS = 512  # RLIMIT_NPROC counts those of the user's other processes as well
+MAX_THREADS = 512  # of all its processes; RLIMIT_NPROC counts those of other jobs as well
 
 _log = telemetry.get_logger(__name__)
 
@@ -53,22 +53,25 @@ class Sampler:
 
 
 def _judge_all(targets: list[_Target]) -> list[JobError | None]:
-    return [_judge(target) for target in targets]
+    many = groups.members({target.pid for target in targets if target.attempt.starts_programs})
+    return [_judge(target, many.get(target.pid) or [target.pid]) for target in targets]
 
 
-def _judge(target: _Target) -> JobError | None:
-    """Whether it uses too much.
+def _judge(target: _Target, pids: list[int]) -> JobError | None:
+    """Whether it, with all its processes, uses too much.
 
     The process may be gone and its number another's by now: what follows from this verdict is for
     the attempt alone, and then does nothing.
     """
-    memory, threads = scratch.memory_and_threads(target.pid)
+    if len(pids) > MAX_THREADS:
+        return outcome.too_many_threads()
+    memory, threads = map(sum, zip(*map(scratch.memory_and_threads, pids), strict=True))
     if memory > target.limits.memory_bytes:
         return outcome.memory_exceeded()
     if threads > MAX_THREADS:
         return outcome.too_many_threads()
     try:
-        used = scratch.used_bytes(target.attempt.folder, target.pid)
+        used = scratch.used_bytes(target.attempt.folder, pids)
     except scratch.Unreasonable:
         return outcome.scratch_exceeded()
     except OSError:  # taken away meanwhile: the attempt is over

@@ -6,7 +6,7 @@ import asyncio
 import os
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from fileproc import telemetry
 from fileproc.errors import EngineError
 from fileproc.jobs import Progress
 from fileproc.operations import Limits
+from fileproc.operations.programs import Program, installed
 from fileproc.settings import SandboxMode, Settings
 from fileproc.worker.sandbox.assignment import Assignment, Ending, ZygoteLost
 from fileproc.worker.sandbox.attempt import Attempt
@@ -42,16 +43,24 @@ class Sandbox:
 
     report: SandboxReport
 
-    def __init__(self, kernel: Kernel, preload: Sequence[str]) -> None:
+    def __init__(
+        self, kernel: Kernel, preload: Sequence[str], programs: Mapping[str, Program]
+    ) -> None:
         self._kernel = kernel
         self._preload = tuple(preload)
+        self._programs = programs
         self._attempts: set[Attempt] = set()
         self._template: asyncio.Future[Template] = asyncio.get_running_loop().create_future()
 
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, settings: Settings, *, preload: Sequence[str] = (), kernel: Kernel | None = None
+        cls,
+        settings: Settings,
+        *,
+        preload: Sequence[str] = (),
+        kernel: Kernel | None = None,
+        programs: Mapping[str, Program] | None = None,
     ) -> AsyncIterator[Sandbox]:
         """Start the zygote, try the confinement on a real child, and keep a zygote running.
 
@@ -59,6 +68,7 @@ class Sandbox:
             settings: `sandbox` and `scratch_dir` are read.
             preload: further modules for the zygote (names, or paths of .py files); for tests.
             kernel: the layers to use; None: whatever this kernel has. For tests.
+            programs: those that there are; None: what this machine has. For tests.
 
         Raises:
             EngineError: the zygote does not start, or the confinement is not enough and
@@ -72,8 +82,8 @@ class Sandbox:
                 " Use Linux 5.13 or newer, or set FILEPROC_SANDBOX=best-effort where all files are"
                 " trusted."
             )
-        sandbox = cls(kernel, preload)
-        template = await Template.start(kernel, preload)
+        sandbox = cls(kernel, preload, installed() if programs is None else programs)
+        template = await sandbox._new_template()
         tasks = [
             asyncio.create_task(sandbox._keep(template)),
             asyncio.create_task(Sampler(sandbox._attempts).watch()),
@@ -115,6 +125,9 @@ class Sandbox:
 
     # --- the zygote ----------------------------------------------------------------------------
 
+    async def _new_template(self) -> Template:
+        return await Template.start(self._kernel, self._preload, self._programs)
+
     async def _zygote(self) -> Template:
         try:
             async with asyncio.timeout(_WAIT_FOR_ZYGOTE_S):
@@ -147,7 +160,7 @@ class Sandbox:
         while True:
             await asyncio.sleep(pause_s)
             try:
-                return await Template.start(self._kernel, self._preload)
+                return await self._new_template()
             except EngineError as exc:
                 pause_s = min(max(pause_s * 2, _BACKOFF_FIRST_S), _BACKOFF_LAST_S)
                 _log.error("The template process cannot be started.", why=exc.detail)

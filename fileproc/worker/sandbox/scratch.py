@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 MAX_DEPTH = 32
@@ -22,14 +22,14 @@ class Unreasonable(Exception):  # noqa: N818 - says what the folder is
     """More entries, or deeper folders, than any operation makes."""
 
 
-def used_bytes(folder: Path, pid: int | None = None) -> int:
-    """Bytes below `folder`, and of deleted files that the process still has open.
+def used_bytes(folder: Path, pids: Iterable[int] = ()) -> int:
+    """Bytes below `folder`, and of deleted files that the processes still have open.
 
     Raises:
         Unreasonable: there is no end of it.
     """
     total = sum(_bytes(status) for status in _entries(folder))
-    return total if pid is None else total + _deleted_bytes(pid)
+    return total + sum(map(_deleted_bytes, pids))
 
 
 def _bytes(status: os.stat_result) -> int:

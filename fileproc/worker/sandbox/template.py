@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import select
-import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fileproc import telemetry
 from fileproc.errors import EngineError
 from fileproc.operations import Limits
+from fileproc.operations.programs import Program
+from fileproc.worker.sandbox import groups
 from fileproc.worker.sandbox.assignment import ZygoteLost
 from fileproc.worker.zygote.channel import Channel, pair
 from fileproc.worker.zygote.kernel import Kernel
@@ -67,10 +67,9 @@ class Process:
     pidfd: int | None = None
 
     def kill_directly(self) -> None:
-        """Kill the leader without the zygote's help."""
-        if self.pidfd is not None and not self.ended.done():
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+        """Kill the leader and its group without the zygote's help."""
+        if self.pidfd is not None and self.pid is not None and not self.ended.done():
+            groups.kill(self.pidfd, self.pid)
 
     def is_alive(self) -> bool:
         """Whether it is known to run; a zombie does not."""
@@ -118,7 +117,9 @@ class Template:
         self._loop.add_reader(ours.fileno(), self._hear)
 
     @classmethod
-    async def start(cls, kernel: Kernel, preload: Sequence[str]) -> Template:
+    async def start(
+        cls, kernel: Kernel, preload: Sequence[str], programs: Mapping[str, Program]
+    ) -> Template:
         """Start a zygote and wait until it has imported everything.
 
         Raises:
@@ -131,15 +132,18 @@ class Template:
                 f"The sandbox's template process cannot be made: {exc.strerror}."
             ) from exc
         try:
-            await template._prepared(kernel, preload)
+            await template._prepared(kernel, preload, programs)
         except BaseException:
             await template.close()
             raise
         return template
 
-    async def _prepared(self, kernel: Kernel, preload: Sequence[str]) -> None:
+    async def _prepared(
+        self, kernel: Kernel, preload: Sequence[str], programs: Mapping[str, Program]
+    ) -> None:
         order = Prepare(
             preload=tuple(preload),
+            programs=dict(programs),
             landlock=kernel.landlock,
             seccomp=kernel.seccomp,
             rlimits=kernel.rlimits,
@@ -157,8 +161,16 @@ class Template:
     def pid(self) -> int:
         return self._program.pid
 
-    def begin(self, folder: Path, limits: Limits, descriptors: Sequence[int]) -> Process:
+    def begin(
+        self,
+        folder: Path,
+        limits: Limits,
+        descriptors: Sequence[int],
+        programs: tuple[str, ...] = (),
+    ) -> Process:
         """Fork a child with copies of these descriptors: task, voice, stderr.
+
+        It may execute the programs of these names, and no others.
 
         Raises:
             ZygoteLost: there is no zygote any more.
@@ -169,7 +181,8 @@ class Template:
         process = Process(self._keys, self._loop.create_future())
         self._processes[process.key] = process
         try:
-            self._send(Start(key=process.key, folder=folder, limits=limits), descriptors)
+            start = Start(key=process.key, folder=folder, limits=limits, programs=programs)
+            self._send(start, descriptors)
         except OSError:  # no descriptor is left to keep the order with
             del self._processes[process.key]
             raise

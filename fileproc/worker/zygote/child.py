@@ -6,13 +6,14 @@ import os
 import signal
 import tempfile
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from fileproc.errors import ErrorClass
-from fileproc.operations import Limits, Work, find
+from fileproc.errors import ErrorClass, JobError
+from fileproc.operations import Limits, Operation, Work, find, programs
 from fileproc.worker.zygote import explain, selftest
 from fileproc.worker.zygote.confinement import Confinement
 from fileproc.worker.zygote.protocol import Gave, Probed, Start, Succeeded, Task
@@ -35,12 +36,18 @@ def live(start: Start, given: Descriptors, confinement: Confinement, parent: int
     _forget_the_zygote(given)
     voice = Voice(given.voice)
     try:
-        confinement.enter(start.folder, start.limits, parent=parent, keep={given.task, given.voice})
+        confinement.enter(
+            start.folder,
+            start.limits,
+            programs=start.programs,
+            parent=parent,
+            keep={given.task, given.voice},
+        )
     except (OSError, ValueError):
         voice.say(_unconfined())
         return EXIT_UNCONFINED
     _live_in(start.folder, start.limits)
-    return _perform(_read(given.task), start.folder, start.limits, voice)
+    return _perform(_read(given.task), start, confinement.programs, voice)
 
 
 def _forget_the_zygote(given: Descriptors) -> None:
@@ -66,17 +73,19 @@ def _read(descriptor: int) -> Task:
         return Task.model_validate_json(file.read())
 
 
-def _perform(task: Task, folder: Path, limits: Limits, voice: Voice) -> int:
+def _perform(task: Task, start: Start, there: Mapping[str, programs.Program], voice: Voice) -> int:
     try:
         if task.operation == selftest.NAME:
             voice.say(Probed(open=selftest.probe(task.params)))
             return EXIT_ENDED
         work = Work(
             inputs=task.inputs,
-            folder=folder,
-            limits=limits,
+            folder=start.folder,
+            limits=start.limits,
             attempt=task.attempt,
             report=voice.report,
+            programs=there,
+            findings=task.findings,
         )
         _run(task, work, voice)
     except BaseException as error:  # noqa: BLE001 - Rust's panics are no Exceptions
@@ -91,10 +100,20 @@ def _run(task: Task, work: Work, voice: Voice) -> None:
     except ValidationError as error:
         voice.say(explain.explain_params(error))
         return
+    _check_programs(operation, work)
     operation.run(work, params)
     voice.catch_up()
     voice.made(work.outputs)
     voice.say(Succeeded(engine=work.engine[:200] if work.engine else None))
+
+
+def _check_programs(operation: Operation, work: Work) -> None:
+    """Raise where the worker lacks what the api has, or thinks the workers have."""
+    if absent := programs.missing(operation.programs, work.programs):
+        raise JobError(
+            f"The worker does not have {' and '.join(absent)}, which the operation needs.",
+            code="program_missing",
+        )
 
 
 def _give(error: BaseException, voice: Voice) -> None:

@@ -2,6 +2,10 @@
 
 Readable folders are opened once, in the zygote; a child adds its scratch folder and its own
 `/proc/self`, and gives up everything else for good.
+
+Programs that a child may execute are opened likewise, with the loader that their header names.
+Executing the loader by itself starts whatever file it is given: that is no more than the child
+could do in its own memory, and the seccomp filter stays on it.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from fileproc.operations.programs import Program
 from fileproc.worker.zygote import libc
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same on every architecture
@@ -25,6 +30,8 @@ _REMOVE_DIR, _REMOVE_FILE, _MAKE_DIR, _MAKE_REG = 1 << 4, 1 << 5, 1 << 7, 1 << 8
 _REFER, _TRUNCATE, _IOCTL_DEV = 1 << 13, 1 << 14, 1 << 15
 _ALL_OF_ABI_1 = (1 << 13) - 1
 _TCP = 0b11  # bind and connect; no rule allows a port
+_PT_INTERP = 3
+_MOST_HEADERS = 64  # programs have about a dozen
 _SCOPED = 0b11  # abstract Unix sockets, signals
 _REFER_ABI, _TRUNCATE_ABI, _IOCTL_ABI, _SCOPE_ABI = 2, 3, 5, 6
 NETWORK_ABI = 4
@@ -77,6 +84,37 @@ def readable_rules() -> list[Rule]:
     package = Path(__file__).resolve().parents[2]  # not the checkout: its .env may hold keys
     rules = [_rule(path, _READ) for path in _outermost([*folders, package])]
     return [*rules, _rule(Path(os.devnull), _READ_FILE | _WRITE_FILE)]
+
+
+def program_rules(program: Program) -> list[Rule]:
+    """Rules for executing a program and its loader, and for reading what it reads."""
+    executable = [path for path in (program.path, loader_of(program.path)) if path is not None]
+    return [
+        *(_rule(path.resolve(), _READ_FILE | _EXECUTE) for path in executable if path.exists()),
+        *(_rule(path, _READ) for path in _outermost(program.reads)),
+    ]
+
+
+def loader_of(path: Path) -> Path | None:
+    """The loader (`PT_INTERP`) that a 64-bit ELF file names; None: it is linked statically.
+
+    Source: System V ABI, chapter 5, "Program Header"; the layout of Elf64_Ehdr and Elf64_Phdr.
+    """
+    try:
+        with path.open("rb") as file:
+            header = file.read(64)
+            if header[:5] != b"\x7fELF\x02":
+                return None
+            table, size, count = struct.unpack_from("=32xQ14xHH", header)
+            for number in range(min(count, _MOST_HEADERS)):
+                file.seek(table + number * size)
+                kind, offset, length = struct.unpack("=I4xQ16xQ16x", file.read(56))
+                if kind == _PT_INTERP:
+                    file.seek(offset)
+                    return Path(os.fsdecode(file.read(min(length, 4096)).rstrip(b"\0")))
+    except (OSError, ValueError, struct.error):  # no program at all
+        return None
+    return None
 
 
 def _holds_modules(path: Path) -> bool:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from fileproc.errors import ErrorClass
 from fileproc.operations import Input, Limits
+from fileproc.operations.programs import Program
 
 MAX_LINE_BYTES = 32 * 1024
 MAX_SAID_BYTES = 16 * 1024 * 1024
@@ -32,22 +33,27 @@ class Message(BaseModel):
 
 
 class Prepare(Message):
-    """The first order: which modules to import, which layers the kernel has."""
+    """The first order: what to import, which programs and which layers of the kernel there are."""
 
     kind: Literal["prepare"] = "prepare"
     preload: tuple[str, ...]
+    programs: dict[str, Program]
     landlock: int
     seccomp: bool
     rlimits: bool
 
 
 class Start(Message):
-    """Fork a child; comes with three descriptors: its task (a file), its voice, its stderr."""
+    """Fork a child; comes with three descriptors: its task (a file), its voice, its stderr.
+
+    `programs` are those that it may execute; what is not installed is left out by the zygote.
+    """
 
     kind: Literal["start"] = "start"
     key: int
     folder: Path
     limits: Limits
+    programs: tuple[str, ...] = ()
 
 
 class Kill(Message):
@@ -115,6 +121,7 @@ class Task(Message):
     params: dict[str, Any] = {}
     attempt: int = 1
     inputs: list[Input] = []
+    findings: dict[str, str | None] = {}
     debug: bool = False
 
 

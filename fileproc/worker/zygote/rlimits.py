@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+import os
 import resource
+from pathlib import Path
 
 from fileproc.operations import Limits
 from fileproc.worker.zygote import libc
 
 OPEN_FILES = 256
+# Processes and threads more than its user has already, of a child that starts programs. Other
+# containers' count as well, so this is generous; the worker counts each job's own (`sampler.py`).
+MORE_PROCESSES = 1000
 _AS_FACTOR = 4  # address space is a backstop: engines map far more than they use
 
 
@@ -32,9 +37,13 @@ def limits_of(limits: Limits) -> dict[int, tuple[int, int]]:
     }
 
 
-def apply(limits: Limits) -> None:
+def apply(limits: Limits, *, may_exec: bool = False) -> None:
     """Set them on this process; a lower hard limit that is already in force stays."""
-    for kind, (soft, hard) in limits_of(limits).items():
+    wanted = limits_of(limits)
+    if may_exec:
+        most = _processes_of_user() + MORE_PROCESSES
+        wanted[resource.RLIMIT_NPROC] = (most, most)
+    for kind, (soft, hard) in wanted.items():
         _, ceiling = resource.getrlimit(kind)
         if ceiling != resource.RLIM_INFINITY:
             hard = min(hard, ceiling)  # noqa: PLW2901 - what was asked for is of no use then
@@ -43,3 +52,19 @@ def apply(limits: Limits) -> None:
         except (ValueError, OSError):
             if libc.LINUX:  # elsewhere not every limit exists, and what there is, is best effort
                 raise
+
+
+def _processes_of_user() -> int:
+    """Threads that this user runs, as far as they can be seen from here."""
+    count, user = 0, os.getuid()
+    try:
+        entries = [entry for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    except OSError:
+        return 0
+    for entry in entries:
+        try:
+            if entry.stat().st_uid == user:
+                count += (entry / "task").stat().st_nlink - 2
+        except OSError:
+            continue  # it ended meanwhile
+    return count

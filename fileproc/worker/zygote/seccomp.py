@@ -6,6 +6,14 @@ installed. Denied calls fail with EPERM; what is newer than our lists, and `clon
 so that the C library falls back; a foreign architecture's calls end the process.
 
 Denied calls, allowed the rest: engines change, and an allow-list breaks them at the user's.
+
+There are three profiles. Most children may start threads only. One whose operation starts a program
+may also fork and execute (`syscalls.FOR_PROGRAMS`); which files, Landlock decides. None can leave
+its process group, by which it is killed, nor make a file without a name to execute.
+
+The third is for LibreOffice, which does not start where it cannot listen on a Unix socket for
+further calls of itself. Its children may make a Unix socket, and are told that it has a name and
+listens; the kernel does neither. It is connected to nothing, and nothing can connect to it.
 """
 
 from __future__ import annotations
@@ -28,15 +36,21 @@ _LOAD, _JUMP, _IF_EQUAL, _IF_AT_LEAST, _AND, _RETURN = 0x20, 0x05, 0x15, 0x35, 0
 _ALLOW, _KILL = 0x7FFF0000, 0x80000000
 _REFUSE = 0x00050000 | errno.EPERM
 _UNKNOWN = 0x00050000 | errno.ENOSYS
+_PRETEND = 0x00050000  # an error with the number 0: the call is not made, and answers success
 _NR, _ARCH, _ARGS = 0, 4, 16  # offsets in struct seccomp_data
 _LONGEST_BRANCH = 255
 
 # clone() may make a thread, and nothing else: no process, no namespace, nothing traced.
 _THREAD = 0x00010000 | 0x00000100 | 0x00000800  # CLONE_THREAD, CLONE_VM, CLONE_SIGHAND
-_NOT_A_THREAD = 0x7E020000 | 0x00002000 | 0x00004000 | 0x00008000 | 0x00001000
+_NAMESPACES = 0x7E020000
+_TRACED_OR_ADOPTED = 0x00002000 | 0x00008000 | 0x00001000  # CLONE_PTRACE, _PARENT, _PIDFD
+_NOT_A_THREAD = _NAMESPACES | _TRACED_OR_ADOPTED | 0x00004000  # CLONE_VFORK
+_PR_SET_PDEATHSIG, _SIGKILL = 1, 9
 _PRCTL_ALLOWED = (2, 3, 15, 16, 21, 39, 0x53564D41)  # gets, the thread's name, names of memory
 _FCNTL_ALLOWED = (*range(8), 36, 37, 38, 1030, 1032, 1034)  # no owner, no signal, no lease
 _IOCTL_ALLOWED = (0x5401, 0x802C542A, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # is it a terminal
+
+_AF_UNIX, _SOCK_STREAM, _SOCK_TYPE = 1, 1, 0xF  # the type, without its flags
 
 _OWN_PID = 0x7E57ED1D  # stands for the child's pid until there is one
 
@@ -54,8 +68,12 @@ class Filter:
         return self.template.replace(struct.pack("=I", _OWN_PID), struct.pack("=I", pid))
 
 
-def build(machine: str | None = None) -> Filter:
-    """The filter of a child that may start threads, and no other process.
+def build(
+    machine: str | None = None, *, may_exec: bool = False, mute_socket: bool = False
+) -> Filter:
+    """The filter of a child that may start threads; with `may_exec` processes as well.
+
+    With `mute_socket` also one that may make a Unix socket, connected to nothing.
 
     Raises:
         KeyError: there are no numbers for this architecture.
@@ -66,7 +84,7 @@ def build(machine: str | None = None) -> Filter:
         (_IF_EQUAL, 1, 0, _AUDIT_ARCH[machine]),
         (_RETURN, 0, 0, _KILL),
         (_LOAD, 0, 0, _NR),
-        *_tree(_leaves(machine)),
+        *_tree(_leaves(machine, may_exec=may_exec, mute_socket=mute_socket)),
     ]
     return Filter(b"".join(struct.pack("=HBBI", *instruction) for instruction in program))
 
@@ -82,13 +100,20 @@ def install(program: bytes) -> None:
     libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, header)
 
 
-def _leaves(machine: str) -> list[tuple[int, list[Instruction]]]:
+def _leaves(
+    machine: str, *, may_exec: bool, mute_socket: bool
+) -> list[tuple[int, list[Instruction]]]:
     """(first number, what to do from there up to the next) in ascending order."""
     actions: dict[int, list[Instruction]] = {
-        number: [(_RETURN, 0, 0, _REFUSE)] for number in syscalls.DENIED[machine].values()
+        number: [(_RETURN, 0, 0, _REFUSE)]
+        for name, number in syscalls.DENIED[machine].items()
+        if not (may_exec and name in syscalls.FOR_PROGRAMS)
     }
-    numbers = syscalls.JUDGED[machine]
-    actions.update({numbers[name]: judge for name, judge in _judgements().items()})
+    numbers = syscalls.DENIED[machine] | syscalls.JUDGED[machine]
+    judgements = _judgements()
+    judgements |= _judgements_of_programs() if may_exec else {}
+    judgements |= _judgements_of_mute_sockets() if mute_socket else {}
+    actions.update({numbers[name]: judge for name, judge in judgements.items()})
     allowed = [(_RETURN, 0, 0, _ALLOW)]
     leaves: list[tuple[int, list[Instruction]]] = []
     for number in range(syscalls.NEWEST + 1):
@@ -137,6 +162,44 @@ def _judgements() -> dict[str, list[Instruction]]:
         "fcntl": [_argument(1), *_if_one_of(*_FCNTL_ALLOWED)],
         "ioctl": [_argument(1), *_if_one_of(*_IOCTL_ALLOWED)],
         "sched_setaffinity": [_argument(0), *_if_one_of(0)],
+    }
+
+
+def _judgements_of_programs() -> dict[str, list[Instruction]]:
+    """Where a child that may execute programs is judged otherwise."""
+    return {
+        # A process like any other: in no namespace of its own, traced by nobody, our own child.
+        "clone": [
+            _argument(0),
+            (_AND, 0, 0, _NAMESPACES | _TRACED_OR_ADOPTED),
+            *_if_one_of(0),
+        ],
+        # A program asks to be killed with the job. It may not ask for less.
+        "prctl": [
+            _argument(0),
+            (_IF_EQUAL, 0, 4, _PR_SET_PDEATHSIG),
+            _argument(1),
+            (_IF_EQUAL, 0, 1, _SIGKILL),
+            (_RETURN, 0, 0, _ALLOW),
+            (_RETURN, 0, 0, _REFUSE),
+            *_if_one_of(*_PRCTL_ALLOWED),
+        ],
+    }
+
+
+def _judgements_of_mute_sockets() -> dict[str, list[Instruction]]:
+    """Where a child may make a Unix socket that is never more than a number."""
+    pretend = [(_RETURN, 0, 0, _PRETEND)]
+    return {
+        "socket": [
+            _argument(0),
+            *_unless(_AF_UNIX),
+            _argument(1),
+            (_AND, 0, 0, _SOCK_TYPE),
+            *_if_one_of(_SOCK_STREAM),
+        ],
+        "bind": pretend,
+        "listen": pretend,
     }
 
 

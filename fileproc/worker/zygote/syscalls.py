@@ -215,6 +215,9 @@ ioctl 16 29
 sched_setaffinity 203 122
 """
 
+# Allowed where the child may execute programs; without memfd_create, execveat, setsid, setpgid.
+FOR_PROGRAMS = frozenset({"fork", "vfork", "execve"})
+
 
 def _numbers(table: str, column: int) -> dict[str, int]:
     rows = [line.split() for line in table.split("\n") if line and not line.startswith("#")]

@@ -18,6 +18,7 @@ import selectors
 import signal
 import socket
 import sys
+import time
 import traceback
 from pathlib import Path
 from typing import NoReturn
@@ -41,6 +42,8 @@ from fileproc.worker.zygote.protocol import (
 
 Orders = Channel[Prepare | Start | Kill]
 _KIB_OF_MAXRSS = 1024 if libc.LINUX else 1
+_GROUP_GONE_WITHIN_S = 3.0  # a process that waits for a broken disk is not waited for
+_LOOK_AGAIN_S = 0.001
 
 
 def main(descriptor: int) -> NoReturn:
@@ -74,7 +77,7 @@ def prepare(order: Prepare) -> Confinement:
         for engine in operation.engines:
             importlib.import_module(engine)
     kernel = Kernel(order.landlock, order.seccomp, order.rlimits)
-    confinement = Confinement.of(kernel)
+    confinement = Confinement.of(kernel, order.programs)
     if libc.LINUX and len(list(Path("/proc/self/task").iterdir())) > 1:
         raise RuntimeError("an import started a thread; a fork would lose it")
     gc.collect()
@@ -92,9 +95,10 @@ def _settle_down() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     faulthandler.enable()  # a crash leaves its Python stack on the child's stderr
     if libc.LINUX:
+        # Not to be killed with the worker: its socket ends then, and the children's groups, with
+        # the programs in them, are ours to kill first.
         libc.hide_process()
         libc.adopt_orphans()
-        libc.die_with_parent(signal.SIGKILL)
 
 
 def _import(name: str) -> None:
@@ -196,7 +200,7 @@ class Zygote:
 
     def _reap(self) -> None:
         while (ended := self._collect()) is not None:
-            pid, status, usage = ended
+            pid, status, cpu_s, peak_rss = ended
             key = self._running.pop(pid, None)
             if key is None:
                 continue  # an orphan of a child's
@@ -206,13 +210,16 @@ class Zygote:
                 Reaped(
                     key=key,
                     status=status,
-                    cpu_s=usage.ru_utime + usage.ru_stime,
-                    peak_rss_bytes=usage.ru_maxrss * _KIB_OF_MAXRSS,
+                    cpu_s=cpu_s,
+                    peak_rss_bytes=peak_rss * _KIB_OF_MAXRSS,
                 )
             )
 
-    def _collect(self) -> tuple[int, int, resource.struct_rusage] | None:
-        """Wait for one child that has ended, once its group is killed."""
+    def _collect(self) -> tuple[int, int, float, int] | None:
+        """Wait for one child that has ended, and for its group, which is killed.
+
+        Returns its pid, its status, seconds of processor time and the peak of its memory.
+        """
         if not hasattr(os, "waitid"):  # macOS, before Python 3.13
             return self._collect_first()
         try:
@@ -223,15 +230,22 @@ class Zygote:
             return None
         # The leader is still a zombie: its number, and so its group, belong to nobody else.
         self._kill(info.si_pid)
-        return os.wait4(info.si_pid, 0)
+        _, status, usage = os.wait4(info.si_pid, 0)
+        cpu_s, peak_rss = _reap_group(info.si_pid)
+        return (
+            info.si_pid,
+            status,
+            cpu_s + usage.ru_utime + usage.ru_stime,
+            max(peak_rss, usage.ru_maxrss),
+        )
 
-    def _collect_first(self) -> tuple[int, int, resource.struct_rusage] | None:
+    def _collect_first(self) -> tuple[int, int, float, int] | None:
         for pid in self._running:
             found, status, usage = os.wait4(pid, os.WNOHANG)
             if found:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(pid, signal.SIGKILL)
-                return pid, status, usage
+                return pid, status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss
         return None
 
     def _sweep(self) -> None:
@@ -240,3 +254,21 @@ class Zygote:
             for pid in Path("/proc/self/task", str(self._pid), "children").read_text().split():
                 if int(pid) not in self._running:
                     self._kill(int(pid))
+
+
+def _reap_group(leader: int) -> tuple[float, int]:
+    """Wait for what a leader left behind, killed already: nobody writes to its folder after this.
+
+    Without their parents its processes are ours. Returns their processor time and peak memory.
+    """
+    cpu_s, peak_rss = 0.0, 0
+    deadline = time.monotonic() + _GROUP_GONE_WITHIN_S
+    with contextlib.suppress(ChildProcessError):
+        while time.monotonic() < deadline:
+            pid, _, usage = os.wait4(-leader, os.WNOHANG)
+            if pid == 0:
+                time.sleep(_LOOK_AGAIN_S)
+                continue
+            cpu_s += usage.ru_utime + usage.ru_stime
+            peak_rss = max(peak_rss, usage.ru_maxrss)
+    return cpu_s, peak_rss

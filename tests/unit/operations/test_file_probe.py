@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+import bz2
+import gzip
 import hashlib
 import json
+import lzma
 import zlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fileproc.operations import directories, file_probe
+from fileproc.operations.compression import zstd
+from hostile_archives import BOMBS
 from samples import (
     BY_TYPE,
     JSON_LINES,
@@ -21,6 +27,7 @@ from samples import (
     pdf,
     png_that_claims,
     run,
+    tarred,
     wav,
 )
 
@@ -112,9 +119,56 @@ def test_duration_is_told_where_the_header_says(
         probed(tmp_path, data[:cut])
 
 
-def test_archive_is_counted(tmp_path: Path) -> None:
-    found = probed(tmp_path, archive("a.txt", "b/c.txt"))["archive"]
-    assert found == {"entries": 2, "unpacked_bytes": 200, "encrypted": False}
+@pytest.mark.parametrize(
+    ("data", "form", "packed"),
+    [
+        (archive("a.txt", "b/c.txt"), "zip", None),
+        (tarred(), "tar", None),
+        (tarred(gzip.compress), "tar", "gzip"),
+        (tarred(bz2.compress), "tar", "bzip2"),
+        (tarred(lzma.compress), "tar", "xz"),
+        (tarred(zstd().compress), "tar", "zstd"),
+    ],
+)
+def test_archive_is_counted(data: bytes, form: str, packed: str | None, tmp_path: Path) -> None:
+    assert probed(tmp_path, data)["archive"] == {
+        "format": form,
+        "compression": packed,
+        "entries": 2,
+        "unpacked_bytes": 200,
+        "encrypted": False,
+    }
+
+
+def test_compressed_file_that_is_no_archive_says_what_it_unpacks_to(tmp_path: Path) -> None:
+    found = probed(tmp_path, gzip.compress(b"a,b\n1,2\n" * 50), "table.csv.gz")["archive"]
+    assert (found["format"], found["compression"]) == (None, "gzip")
+    assert (found["entries"], found["unpacked_bytes"]) == (None, 400)
+
+
+def test_what_would_take_long_to_count_is_left_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_probe, "_UNPACKED_BYTES", 150)
+    for data in (tarred(gzip.compress), gzip.compress(b"x" * 400)):
+        found = probed(tmp_path, data)
+        assert found["problem"] is None
+        assert (found["archive"]["entries"], found["archive"]["unpacked_bytes"]) == (None, None)
+    monkeypatch.setattr(directories, "MAX_BYTES", 50)
+    found = probed(tmp_path, archive("a.txt", "b/c.txt"))
+    assert found["problem"] is None
+    assert found["archive"]["entries"] is None
+
+
+def test_bombs_are_told_and_not_unpacked(tmp_path: Path) -> None:
+    for bomb, make in BOMBS.items():
+        data, media_type = make()
+        ran = run("file.probe", tmp_path, data, media_type=media_type)
+        found = json.loads(ran.data)
+        assert found["archive"] or found["problem"]["code"] in {
+            "archive_bomb",
+            "corrupt_input",
+        }, bomb
 
 
 def test_text_says_its_encoding(tmp_path: Path) -> None:
@@ -129,6 +183,8 @@ def test_text_says_its_encoding(tmp_path: Path) -> None:
         (b"%PDF-1.4\nnothing", "corrupt_input"),
         (b"PAR1" + bytes(50), "corrupt_input"),
         (archive("a")[:40], "corrupt_input"),
+        (tarred(gzip.compress)[:-30], "corrupt_input"),
+        (tarred()[:700], "corrupt_input"),
     ],
 )
 def test_damage_is_told_and_is_no_failure(data: bytes, code: str, tmp_path: Path) -> None:

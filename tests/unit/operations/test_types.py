@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import io
+import struct
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -167,6 +171,83 @@ def test_zip_containers_are_told_apart(
     assert classify_zip(path) == expected
     path.write_bytes(archive(*names)[:-30])  # damaged, yet no crash
     assert classify_zip(path) == "application/zip"
+
+
+@pytest.mark.parametrize("far", [0, 17 * 1024 * 1024])
+def test_list_of_a_large_zip64_file_is_read_where_its_record_says(far: int, tmp_path: Path) -> None:
+    data = archive("[Content_Types].xml", "word/document.xml")
+    path = tmp_path / "file"
+    path.write_bytes(as_zip64(bytes(far) + data))
+    assert classify_zip(path) == types.DOCX
+
+
+def test_list_that_only_one_of_two_records_calls_long_is_not_read(tmp_path: Path) -> None:
+    """The library believes the record of zip64, whatever the usual one says."""
+    path = tmp_path / "file"
+    names = ("[Content_Types].xml", "word/document.xml")
+    for size in (20 * 1024 * 1024, 2**62):
+        padded = bytes(20 * 1024 * 1024) + archive(*names)
+        path.write_bytes(as_zip64(padded, size=size))
+        assert classify_zip(path) == "application/zip"
+
+
+def as_zip64(data: bytes, size: int | None = None) -> bytes:
+    """A ZIP file whose list is found by the records of zip64 only (APPNOTE.TXT, 4.3.14)."""
+    assert data[-22:].startswith(b"PK\5\6")
+    count, listed, start = struct.unpack("<10xHII2x", data[-22:])
+    start += len(data) - 22 - start - listed  # zeros may stand before it
+    end = struct.pack("<4sQHHIIQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, count, count,
+                      listed if size is None else size, start)  # fmt: skip
+    locator = struct.pack("<4sIQI", b"PK\6\7", 0, len(data) - 22, 1)
+    usual = struct.pack("<4sHHHHIIH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, *[0xFFFFFFFF] * 2, 0)
+    return data[:-22] + end + locator + usual
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ((("[Content_Types].xml", b"<a/>"), ("xl/workbook.xml", b"")), types.XLSX),
+        ((("xl/worksheets/sheet1.xml", b"x" * 200_000),), types.XLSX),
+        ((("_rels/.rels", b""), ("word/document.xml", b"")), types.DOCX),
+        ((("docProps/app.xml", b""), ("ppt/slides/slide1.xml", b"")), types.PPTX),
+        ((("mimetype", ODT.encode()), ("content.xml", b"")), ODT),
+        ((("mimetype", b"application/epub+zip"),), "application/epub+zip"),
+        ((("mimetype", b"text/html"),), "application/zip"),
+        ((("mimetype", b"application/epub+zip" * 9),), "application/zip"),
+        ((("xl/notes.xml", b""), ("word/list.xml", b"")), "application/zip"),
+        ((("in.xlsx", archive("xl/workbook.xml")),), "application/zip"),  # not what lies inside
+    ],
+)
+@pytest.mark.parametrize("streamed", [False, True])
+def test_office_documents_are_known_by_their_first_entries(
+    parts: tuple[tuple[str, bytes], ...], expected: str, *, streamed: bool
+) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer if not streamed else Unseekable(buffer), "w") as file:
+        for name, data in parts:
+            method = zipfile.ZIP_DEFLATED if "/" in name or "[" in name else zipfile.ZIP_STORED
+            file.writestr(name, data, method)
+    data = buffer.getvalue()
+    found = detect(data, name=None, declared=None, whole=True)
+    if streamed and expected in {ODT, "application/epub+zip"}:
+        assert found == "application/zip"  # both demand a first entry of known size
+    else:
+        assert found == expected
+    for end in range(0, min(len(data), 300), 7):
+        assert "/" in detect(data[:end], name=None, declared=None, whole=False)
+
+
+class Unseekable(io.RawIOBase):
+    """What makes zipfile write the sizes behind the content."""
+
+    def __init__(self, target: io.BytesIO) -> None:
+        self.target = target
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        return self.target.write(data)
 
 
 def test_extensions_and_types_go_both_ways() -> None:

@@ -41,6 +41,7 @@ def assign(tmp_path: Path) -> Callable[..., Assignment]:
         operation: str = "debug.hostile",
         inputs: tuple[tuple[str, bytes], ...] = (),
         limits: dict[str, Any] | None = None,
+        programs: tuple[str, ...] = (),
         **params: Any,
     ) -> Assignment:
         folder = tmp_path / f"attempt-{os.urandom(4).hex()}"
@@ -59,6 +60,7 @@ def assign(tmp_path: Path) -> Callable[..., Assignment]:
             inputs=given,
             limits=replace(Limits(timeout_s=30), **(limits or {})),
             debug=True,
+            programs=programs,
         )
 
     return make

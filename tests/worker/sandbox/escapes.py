@@ -21,6 +21,7 @@ import resource
 import signal
 import socket
 import struct
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +45,7 @@ class Targets(Params):
     port: int  # somebody listens there, TCP and UDP
     unix: Path
     library: Path  # a file that may be read
+    without: tuple[str, ...] = ()  # attempts that are left out
 
 
 def attempt(function: Callable[[Targets], Any]) -> Callable[[Targets], Any]:
@@ -164,6 +166,15 @@ def _open(family: int, kind: int, protocol: int = 0) -> Callable[[Targets], Any]
     return lambda _: socket.socket(family, kind, protocol).close()
 
 
+def _listen_unix(_: Targets) -> None:
+    """Listen where others could connect; with a socket that is mute, nothing comes to be."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as end:
+        end.bind("mine.socket")
+        end.listen()
+        if not Path("mine.socket").exists():
+            raise OSError(errno.EPERM, "it is mute")
+
+
 STREAM, DATAGRAM = socket.SOCK_STREAM, socket.SOCK_DGRAM
 add("tcp", _connect(socket.AF_INET, STREAM, lambda t: ("127.0.0.1", t.port)))
 add("tcp6", _connect(socket.AF_INET6, STREAM, lambda t: ("::1", t.port)))
@@ -171,6 +182,7 @@ add("udp", _connect(socket.AF_INET, DATAGRAM, lambda t: ("127.0.0.1", t.port)))
 add("udp6", _connect(socket.AF_INET6, DATAGRAM, lambda t: ("::1", t.port)))
 add("unix_path", _connect(socket.AF_UNIX, STREAM, lambda t: str(t.unix)))
 add("unix_abstract", _connect(socket.AF_UNIX, STREAM, lambda t: f"\0{t.unix.name}"))
+add("unix_listen", _listen_unix)
 add("netlink", _open(socket.AF_NETLINK, socket.SOCK_RAW))
 add("vsock", _open(socket.AF_VSOCK, STREAM))
 add("raw_socket", _open(socket.AF_INET, socket.SOCK_RAW, 1))
@@ -263,6 +275,14 @@ add(
     "clone_into_namespace",
     _child_of(lambda: call("clone", 0x10000000 | 17, None, None, None, None)),
 )
+add(
+    "clone_traced",
+    _child_of(lambda: call("clone", 0x00002000 | 17, None, None, None, None)),
+)
+add(
+    "clone_for_the_zygote",  # CLONE_PARENT: the child would be the zygote's
+    _child_of(lambda: call("clone", 0x00008000 | 17, None, None, None, None)),
+)
 add("clone3", _child_of(lambda: call("clone3", struct.pack("8Q", *(0, 0, 0, 0, 17, 0, 0, 0)), 64)))
 add("vfork", lambda _: call("vfork"))
 add("exec_shell", lambda _: os.execv("/bin/sh", ["sh", "-c", "exit 3"]))
@@ -283,6 +303,12 @@ def exec_from_scratch(_: Targets) -> None:
 def exec_by_descriptor(targets: Targets) -> None:
     descriptor = os.open(targets.library, os.O_RDONLY)
     call("execveat", descriptor, b"\0", None, None, 0x1000)
+
+
+@attempt
+def exec_python(_: Targets) -> None:
+    """A program that may be read, and no more than that."""
+    os.execv(sys.executable, ["python", "-c", "raise SystemExit(3)"])
 
 
 # --- the kernel --------------------------------------------------------------------------------
@@ -387,6 +413,8 @@ def escape(work: Work, targets: Targets) -> None:
     """Write name -> `open`, or what held it."""
     found: dict[str, str] = {}
     for name, function in ATTEMPTS.items():
+        if name in targets.without:
+            continue
         os.chdir(work.folder)
         files = _open_files()
         found[name] = _outcome(function, targets)

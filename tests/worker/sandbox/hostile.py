@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from fileproc.errors import BadInput, JobError
-from fileproc.operations import Params, Work, operation
+from fileproc.operations import Params, Work, operation, programs
 
 MIB = 1024 * 1024
 WAYS: dict[str, Callable[[Work, Hostile], Any]] = {}
@@ -152,6 +152,56 @@ def leave(work: Work, params: Hostile) -> None:
 def foreign_call(work: Work, params: Hostile) -> None:
     """getpid by the x32 numbers, which the tables of x86_64 do not cover."""
     ctypes.CDLL(None).syscall(ctypes.c_long(0x40000000 | 39))
+
+
+# --- programs ----------------------------------------------------------------------------------
+
+
+@way
+def run_programs(work: Work, params: Hostile) -> None:
+    """Run ffmpeg with each list of arguments; tells exit codes and what was said."""
+    program = work.programs["ffmpeg"]
+    ended = [
+        programs.run(program, arguments, work.folder, lambda _: None)
+        for arguments in json.loads(params.text)
+    ]
+    found = [{"code": each.code, "said": each.said} for each in ended]
+    work.output("found", "application/json").write_text(json.dumps(found))
+
+
+@way
+def encode(work: Work, params: Hostile) -> None:
+    """Has ffmpeg encode without end; next to it, processes of ours that ignore what they can."""
+    work.progress(0, phase="encode")
+    for _ in range(params.amount):
+        if (pid := os.fork()) == 0:
+            if os.fork():
+                os._exit(0)  # the grandchild falls to the zygote
+            hang(work, params)
+        os.waitpid(pid, 0)
+    source = ["-f", "lavfi", "-re", "-i", "testsrc2"]
+    programs.run(work.programs["ffmpeg"], [*source, "-f", "null", "-"], work.folder, lambda _: None)
+
+
+@way
+def multiply(work: Work, params: Hostile) -> None:
+    """A fork bomb that stops at 2 to the power of `amount`, so as not to harm who lacks limits."""
+    for _ in range(params.amount):
+        with contextlib.suppress(OSError):
+            os.fork()
+    while True:
+        time.sleep(3600)
+
+
+@way
+def eat_memory_together(work: Work, params: Hostile) -> None:
+    """Each process alone is within its limit."""
+    for _ in range(4):
+        if os.fork() == 0:
+            break
+    held = [b"x" * MIB for _ in range(params.amount)]
+    while held:
+        time.sleep(3600)
 
 
 # --- greed -------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from PIL import Image
 from fileproc.operations import Input, Limits
 from fileproc.settings import Settings
 from fileproc.worker.sandbox import Assignment, Ending, Sandbox
+from samples import parquet, xlsx
 
 HERE = Path(__file__).parent
 MIB = 1024 * 1024
@@ -88,6 +89,41 @@ async def test_duckdb_writes_parquet_with_its_threads(sandbox: Sandbox, tmp_path
     path = ending.outputs[0].path
     found = duckdb.execute("select count(*), sum(id) from read_parquet(?)", [str(path)]).fetchone()
     assert found == (200_000, sum(range(200_000)))
+
+
+TABLES: dict[str, dict[str, Any]] = {
+    "table.convert": {"to": "xlsx", "schema": {"id": "integer"}, "on_error": "reject"},
+    "table.profile": {},
+    "table.query": {"group_by": ["name"], "aggregate": [{"function": "sum", "column": "value"}]},
+    "table.deduplicate": {"columns": ["name"]},
+    "table.split": {"column": "name"},
+}
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+
+
+@pytest.mark.parametrize("operation", TABLES)
+async def test_tables_of_every_kind_are_worked_on(
+    sandbox: Sandbox, tmp_path: Path, operation: str
+) -> None:
+    text = table(2_000)
+    columns = "SELECT range AS id, 'n' || range % 7 AS name, range + 0.5 AS value"
+    given = [
+        ("text/csv", text),
+        ("application/vnd.apache.parquet", parquet(f"{columns} FROM range(2000)")),
+        (XLSX, xlsx([["id", "name", "value"], [1, "a", 2.5], [2, "b", 3.5]])),
+    ]
+    for media_type, data in given:
+        folder = tmp_path / media_type.rpartition(".")[2].replace("/", "-")
+        folder.mkdir()
+        ending = await run(sandbox, folder, operation, data, media_type, **TABLES[operation])
+        assert ending.outputs
+        assert all(output.path.stat().st_size for output in ending.outputs)
+
+
+async def test_statement_of_sql_is_answered(sandbox: Sandbox, tmp_path: Path) -> None:
+    sql = "SELECT name, count(*) AS n FROM data GROUP BY name ORDER BY name LIMIT 1"
+    ending = await run(sandbox, tmp_path, "table.query", table(2_000), "text/csv", sql=sql)
+    assert ending.outputs[0].path.read_bytes() == b"name,n\nn0,286\n"
 
 
 async def test_fonts_can_be_read(sandbox: Sandbox, assign: Callable[..., Assignment]) -> None:

@@ -18,10 +18,17 @@ PID = 4242
 
 
 def decide(
-    machine: str, number: int, arguments: tuple[int, ...] = (), arch: int | None = None
+    machine: str,
+    number: int,
+    arguments: tuple[int, ...] = (),
+    arch: int | None = None,
+    *,
+    may_exec: bool = False,
+    mute_socket: bool = False,
 ) -> int:
     """Run the classic BPF program over one call, as the kernel does."""
-    program = list(struct.iter_unpack("=HBBI", seccomp.build(machine).for_process(PID)))
+    made = seccomp.build(machine, may_exec=may_exec, mute_socket=mute_socket).for_process(PID)
+    program = list(struct.iter_unpack("=HBBI", made))
     values = [*arguments, *([0] * (6 - len(arguments)))]
     data = struct.pack("=IIQ6Q", number, ARCHES[machine] if arch is None else arch, 0, *values)
     accumulator = place = 0
@@ -120,6 +127,49 @@ def test_some_calls_depend_on_their_arguments(
     assert decide(machine, syscalls.JUDGED[machine][name], arguments) == decision
 
 
+@pytest.mark.parametrize("machine", ARCHES)
+def test_a_job_with_programs_may_make_processes_and_nothing_more(machine: str) -> None:
+    judged = set(syscalls.JUDGED[machine].values())
+    allowed = {syscalls.DENIED[machine].get(name) for name in ("fork", "vfork", "execve")}
+    for number in range(syscalls.NEWEST + 1):
+        if number not in judged:
+            with_programs = decide(machine, number, may_exec=True)
+            assert with_programs == (ALLOW if number in allowed else decide(machine, number))
+
+
+@pytest.mark.parametrize("machine", ARCHES)
+@pytest.mark.parametrize(
+    ("name", "arguments", "decision"),
+    [
+        ("clone", (THREAD,), ALLOW),
+        ("clone", (17,), ALLOW),
+        ("clone", (0x01200000 | 17,), ALLOW),  # as glibc forks
+        ("clone", (0x4111,), ALLOW),  # as it spawns: with our memory, while we wait
+        ("clone", (17 | 0x00001000,), EPERM),
+        ("clone", (17 | 0x00002000,), EPERM),
+        ("clone", (17 | 0x00008000,), EPERM),
+        *(("clone", (17 | flag,), EPERM) for flag in (0x00020000, 0x02000000, 0x04000000)),
+        *(("clone", (17 | 1 << bit,), EPERM) for bit in range(27, 31)),
+        ("clone3", (), ENOSYS),
+        ("kill", (PID + 1, 9), EPERM),
+        ("kill", (0, 9), EPERM),
+        ("prctl", (1, 9), ALLOW),
+        ("prctl", (1, 0), EPERM),
+        ("prctl", (1, 15), EPERM),
+        ("prctl", (15,), ALLOW),
+        ("prctl", (4, 9), EPERM),
+        ("prctl", (36, 9), EPERM),
+        ("fcntl", (3, 8), EPERM),
+        ("ioctl", (1, 0x5412), EPERM),
+        ("prlimit64", (0, 7, 12345, 0), EPERM),
+    ],
+)
+def test_some_calls_of_a_job_with_programs_depend_on_their_arguments(
+    machine: str, name: str, arguments: tuple[int, ...], decision: int
+) -> None:
+    assert decide(machine, syscalls.JUDGED[machine][name], arguments, may_exec=True) == decision
+
+
 def test_only_calls_that_aarch64_never_had_are_missing_there() -> None:
     assert set(syscalls.DENIED["x86_64"]) - set(syscalls.DENIED["aarch64"]) == {
         *("fork", "vfork", "chmod", "chown", "lchown", "utime", "utimes", "futimesat", "mknod"),
@@ -145,3 +195,42 @@ def test_the_numbers_are_those_of_the_systems_headers() -> None:
     known = {name: str(number) for name, number in listed.items() if name in found}
     assert len(known) > 150
     assert known == {name: found[name] for name in known}
+
+
+# --- with a socket that leads nowhere ------------------------------------------------------------
+
+
+PRETENDED = 0x00050000  # the call is not made, and answers 0
+
+
+@pytest.mark.parametrize("machine", ARCHES)
+@pytest.mark.parametrize(
+    ("name", "arguments", "decision"),
+    [
+        ("socket", (1, 1), ALLOW),
+        ("socket", (1, 1 | 0o2004000), ALLOW),  # not inherited, not blocking
+        ("socket", (1, 2), EPERM),
+        ("socket", (1, 5), EPERM),
+        ("socket", (2, 1), EPERM),
+        ("socket", (10, 1), EPERM),
+        ("socket", (16, 3), EPERM),
+        ("socket", (1 | HIGH, 1), ALLOW),  # the kernel looks at the low half as well
+        ("bind", (9,), PRETENDED),
+        ("listen", (9,), PRETENDED),
+    ],
+)
+def test_a_mute_socket_can_be_made_and_nothing_done_with_it(
+    machine: str, name: str, arguments: tuple[int, ...], decision: int
+) -> None:
+    number = syscalls.DENIED[machine][name]
+    assert decide(machine, number, arguments, may_exec=True, mute_socket=True) == decision
+    assert decide(machine, number, arguments, may_exec=True) == EPERM
+
+
+@pytest.mark.parametrize("machine", ARCHES)
+def test_every_other_call_is_decided_as_without_it(machine: str) -> None:
+    other = {syscalls.DENIED[machine][name] for name in ("socket", "bind", "listen")}
+    for number in set(range(syscalls.NEWEST + 2)) - other:
+        for arguments in ((), (1, 1), (PID,)):
+            told = decide(machine, number, arguments, may_exec=True)
+            assert decide(machine, number, arguments, may_exec=True, mute_socket=True) == told

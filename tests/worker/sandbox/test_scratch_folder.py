@@ -45,7 +45,7 @@ def test_deleted_files_that_are_open_are_counted(folder: Path) -> None:
         file.flush()
         (folder / "gone").unlink()
         assert used_bytes(folder) < 100 * KIB
-        assert used_bytes(folder, os.getpid()) >= 500 * KIB
+        assert used_bytes(folder, [os.getpid()]) >= 500 * KIB
 
 
 def test_an_absent_folder_is_empty(folder: Path) -> None:

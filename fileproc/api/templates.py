@@ -1,0 +1,132 @@
+"""Pipelines that are kept by name, and jobs that are made from them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any, Final
+
+from aiohttp import web
+from pydantic_core import to_json
+
+from fileproc.api import problems
+from fileproc.api.body import Body, refuse_other_charsets
+from fileproc.api.context import Api, Caller, api_of, caller_of
+from fileproc.api.drafts import Draft, draft_of, drafted, pipeline_of
+from fileproc.api.models import (
+    TEMPLATE_NAME,
+    NoQuery,
+    OperationAsked,
+    PipelineAsked,
+    TemplateAsked,
+    TemplateQuery,
+    TemplateRequest,
+)
+from fileproc.api.placeholders import check, filled, open_steps, with_values
+from fileproc.api.reading import parse_json, read_body, read_query
+from fileproc.errors import FileprocError, NotFoundError
+from fileproc.store import StoredTemplate
+
+MAX_BYTES: Final = 64 * 1024  # of a definition; each version is kept in Redis
+
+_JSON = "application/json"
+_NAME = re.compile(TEMPLATE_NAME)
+
+
+def _name_of(request: web.Request) -> str:
+    """The name in the address.
+
+    Raises:
+        NotFoundError: it cannot be one.
+    """
+    name = request.match_info["template"]
+    if not _NAME.fullmatch(name):
+        raise NotFoundError(
+            f"There is no template {name[:100]!r}: names are lower-case letters, digits, _ and -, "
+            "40 at most, beginning with a letter."
+        )
+    return name
+
+
+async def put_template(request: web.Request) -> web.StreamResponse:
+    """`PUT /v1/templates/{template}`: judged as a job is, as far as its values are known."""
+    api, caller = api_of(request), caller_of(request)
+    name = _name_of(request)
+    read_query(NoQuery, request.query)
+    refuse_other_charsets(request)
+    body = await Body(request, api.settings).read(MAX_BYTES, "max_template_bytes", "A template")
+    asked = read_body(TemplateRequest, parse_json(body))
+    check(asked)
+    pipeline_of(api, with_values(asked, {}), open_steps=open_steps(asked))
+    definition = asked.model_dump_json(exclude_defaults=True)
+    if len(definition) > MAX_BYTES:  # JSON of ours may be longer than the client's
+        raise problems.too_large("max_template_bytes", MAX_BYTES, "The template is too large.")
+    kept = await api.resources.store.templates.put(caller.owner, name, definition)
+    return web.Response(body=to_json(_view(kept)), content_type=_JSON)
+
+
+async def get_template(request: web.Request) -> web.StreamResponse:
+    """`GET /v1/templates/{template}`."""
+    api, caller = api_of(request), caller_of(request)
+    name = _name_of(request)
+    version = read_query(TemplateQuery, request.query).version
+    kept = await api.resources.store.templates.get(caller.owner, name, version)
+    return web.Response(body=to_json(_view(kept)), content_type=_JSON)
+
+
+async def list_templates(request: web.Request) -> web.StreamResponse:
+    """`GET /v1/templates`."""
+    api, caller = api_of(request), caller_of(request)
+    read_query(NoQuery, request.query)
+    kept = await api.resources.store.templates.list(caller.owner)
+    body = to_json({"data": [_view(template) for template in kept]})
+    return web.Response(body=body, content_type=_JSON)
+
+
+async def delete_template(request: web.Request) -> web.StreamResponse:
+    """`DELETE /v1/templates/{template}`: all its versions."""
+    api, caller = api_of(request), caller_of(request)
+    name = _name_of(request)
+    read_query(NoQuery, request.query)
+    await api.resources.store.templates.delete(caller.owner, name)
+    return web.Response(status=204)
+
+
+def _view(kept: StoredTemplate) -> dict[str, Any]:
+    """The members of `TemplateView`."""
+    return {
+        "name": kept.name,
+        "object": "template",
+        "version": kept.version,
+        "created_at": kept.created_at,
+        **TemplateRequest.model_validate_json(kept.definition).model_dump(),
+    }
+
+
+async def draft_for(
+    api: Api, caller: Caller, asked: OperationAsked | PipelineAsked | TemplateAsked
+) -> Draft:
+    """Judge what a body asks for; a template is filled in, and its version noted.
+
+    Raises:
+        NotFoundError: the caller has no such template.
+        UnknownOperationError, ProgramMissingError, InvalidRequestError: with pointers into the
+            body, or below `/template` into the template.
+    """
+    if not isinstance(asked, TemplateAsked):
+        return draft_of(api, asked)
+    name, _, version = asked.template.partition("@")
+    templates = api.resources.store.templates
+    kept = await templates.get(caller.owner, name, int(version) if version else None)
+    steps = filled(TemplateRequest.model_validate_json(kept.definition), asked.variables)
+    try:
+        plan = pipeline_of(api, steps)
+    except FileprocError as exc:
+        exc.errors = [{**error, "pointer": f"/template{error['pointer']}"} for error in exc.errors]
+        raise
+    draft = drafted(api, asked, plan, {})
+    return replace(
+        draft,
+        template=f"{name}@{kept.version}",
+        asked_as=[asked.template, asked.variables],
+    )

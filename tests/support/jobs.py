@@ -94,3 +94,10 @@ def settlement_of(lease: Lease, move: Move, delay_s: float = 0) -> Settlement:
             return Settlement.cancel(lease, result.prefix)
         case _:
             return Settlement.release(lease, result.prefix)
+
+
+async def due_trash(store: Store) -> list[str]:
+    """What may be deleted, once the journal has everything that happened."""
+    while entries := await store.journal.unshipped():
+        await store.journal.shipped(entries[-1][0])
+    return await store.upkeep.trash()

@@ -43,7 +43,7 @@ from support.deployment import (
     World,
 )
 from support.expected import DELETED, Expected, ExpectedJob, facts_of, takeable_by
-from support.jobs import make_file, make_job, settlement_of
+from support.jobs import due_trash, make_file, make_job, settlement_of
 from support.witness import Witness
 
 if TYPE_CHECKING:
@@ -396,7 +396,7 @@ class QueueMachine(RuleBasedStateMachine):
             case "adopt":
                 self._adopt()
             case _:
-                self.here.run(upkeep.trashed(self.here.run(upkeep.trash())))
+                self.here.run(upkeep.trashed(self.here.run(due_trash(self.here.store))))
 
     def _adopt(self) -> None:
         silent = {w for w, end in self.now.zset("workers").items() if end <= self.now.now_ms}

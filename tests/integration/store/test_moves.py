@@ -28,7 +28,7 @@ from fileproc.store import (
     open_store,
 )
 from fileproc.store.scripts import moves_table
-from support.jobs import PROBLEM, make_file, make_job, make_result, settlement_of
+from support.jobs import PROBLEM, due_trash, make_file, make_job, make_result, settlement_of
 
 if TYPE_CHECKING:
     from fileproc.settings import Settings
@@ -144,7 +144,7 @@ async def test_settling_twice_changes_nothing_and_keeps_the_objects(store: Store
     before = await store.jobs.get(lease.owner, lease.job_id)
     assert await store.queue.settle(complete) is Verdict.DONE_BEFORE
     assert await store.jobs.get(lease.owner, lease.job_id) == before
-    assert await store.upkeep.trash() == []
+    assert await due_trash(store) == []
 
 
 async def test_hand_back_after_complete_spares_the_published_objects(store: Store) -> None:
@@ -153,7 +153,7 @@ async def test_hand_back_after_complete_spares_the_published_objects(store: Stor
     await store.queue.settle(Settlement.complete(lease, result))
     late = Settlement.release(lease, result.prefix)
     assert await store.queue.settle(late) is Verdict.STALE
-    assert await store.upkeep.trash() == []
+    assert await due_trash(store) == []
 
 
 async def test_zombie_is_refused_and_its_objects_go_to_the_trash(store: Store) -> None:
@@ -163,7 +163,7 @@ async def test_zombie_is_refused_and_its_objects_go_to_the_trash(store: Store) -
     assert (heir.attempt, heir.token) == (1, "2")  # a hand-back costs no attempt, the token counts
     late = make_result(zombie)
     assert await store.queue.settle(Settlement.complete(zombie, late)) is Verdict.STALE
-    assert await store.upkeep.trash() == [late.prefix]
+    assert await due_trash(store) == [late.prefix]
     assert await store.queue.settle(Settlement.complete(heir, make_result(heir))) is Verdict.DONE
 
 
@@ -293,7 +293,7 @@ async def test_result_that_comes_after_the_cancel_is_not_published(store: Store)
     assert await store.queue.settle(Settlement.cancel(lease)) is Verdict.DONE
     late = make_result(lease)
     assert await store.queue.settle(Settlement.complete(lease, late)) is Verdict.STALE
-    assert await store.upkeep.trash() == [late.prefix]
+    assert await due_trash(store) == [late.prefix]
 
 
 async def test_deleted_job_is_gone_and_its_objects_are_trash(store: Store) -> None:
@@ -304,7 +304,7 @@ async def test_deleted_job_is_gone_and_its_objects_are_trash(store: Store) -> No
     await store.jobs.delete("acme", lease.job_id)
     with pytest.raises(GoneError):
         await store.jobs.get("acme", lease.job_id)
-    assert sorted(await store.upkeep.trash()) == sorted([result.prefix, f"files/{info.file_id}"])
+    assert sorted(await due_trash(store)) == sorted([result.prefix, f"files/{info.file_id}"])
     with pytest.raises(NotFoundError):
         await store.jobs.get("someone else", lease.job_id)
 

@@ -33,6 +33,7 @@ ERRORS = {
     "BUSY": b"-BUSY Valkey is busy running a script.\r\n",
     "NOSCRIPT": b"-NOSCRIPT No matching script. Please use EVAL.\r\n",
 }
+STUCK_S = 5.0
 WIPE_AFTER_S = 2.0
 CLOCKS_S = 0.5  # between the answer and the event, as their clocks have them
 REBUILT_S = 60.0
@@ -50,6 +51,7 @@ class Stage:
     tail: Tail
     resources: Resources  # straight to the engines
     rng: random.Random
+    patience: float  # see Plan
     counts: Counter[str] = field(default_factory=Counter)
     figures: dict[str, Any] = field(default_factory=dict)
     helpers: set[asyncio.Task[str]] = field(default_factory=set)  # jobs that lead to a crash point
@@ -169,7 +171,7 @@ async def rolling_restarts(stage: Stage, rounds: int, grace_s: float) -> None:
             took = time.monotonic() - begin
             slowest = max(slowest, took)
             stage.counts["restarts"] += 1
-            if not ended or took > grace_s + 1:
+            if not ended or took > grace_s + stage.patience:
                 stage.history.complain(f"{role.name} took {took:.1f} s to stop")
             if role.child.ending != 0:
                 stage.history.complain(f"{role.name} ended with {role.child.ending}")
@@ -278,7 +280,7 @@ async def _stuck(stage: Stage) -> AsyncIterator[None]:
         task.cancel()
     name = "longest stuck after a lost pop (s)"
     stage.figures[name] = max(round(longest, 2), stage.figures.get(name, 0.0))
-    if longest > 5:
+    if longest > STUCK_S * stage.patience:
         stage.history.complain(f"a popped job was stuck for {longest:.1f} s")
 
 
@@ -395,6 +397,6 @@ async def wipe(stage: Stage, number: int) -> Rebuilt:
     stage.figures["journal ended before the wipe (s)"] = round(wiped - up_to, 2)
     if back < len(lost):
         stage.history.complain(f"only {back} of {len(lost)} wiped jobs came back")
-    if took > REBUILT_S:
+    if took > REBUILT_S * stage.patience:
         stage.history.complain(f"the rebuild took {took:.0f} s")
     return done

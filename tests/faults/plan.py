@@ -22,6 +22,8 @@ class Plan:
         failovers: promotions of a replica that is behind.
         wiped: jobs that are accepted in a burst before everything is lost.
         backlog: jobs that wait while those of dead workers are recovered.
+        patience: by so much more than promised things may take. The full form measures on a machine
+            of its own; the others run beside whatever else there is, and look for what is wrong.
         least_jobs: the load goes on until so many are accepted.
     """
 
@@ -44,6 +46,7 @@ class Plan:
     backlog: int
     least_jobs: int
     writes_report: bool = False
+    patience: float = 5
 
 
 SMOKE = Plan(
@@ -86,6 +89,7 @@ FULL = Plan(
     backlog=100_000,
     least_jobs=20_000,
     writes_report=True,
+    patience=1,
 )
 SOAK = Plan(
     name="soak",

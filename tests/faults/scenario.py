@@ -75,7 +75,7 @@ async def play(
     tail.start()
     load = Load(lambda: [a.url for a in cluster.apis], history, rng, outstanding=plan.outstanding)
     async with open_resources(cluster.direct) as resources:
-        stage = Stage(cluster, load, history, tail, resources, rng)
+        stage = Stage(cluster, load, history, tail, resources, rng, plan.patience)
         play = _Play(stage, plan, {name for name in only.split(",") if name})
         await load.start()
         try:
@@ -171,7 +171,8 @@ class _Play:
         await stage.tail.catch_up()
         took = recoveries(stage.history, stage.tail.lines, "calm")
         p50, p99 = percentile(took, 0.5), percentile(took, 0.99)
-        if not took or p50 > RECOVERED_S[0] or p99 > RECOVERED_S[1]:
+        most = [self._plan.patience * limit for limit in RECOVERED_S]
+        if not took or p50 > most[0] or p99 > most[1]:
             stage.history.complain(f"recovery: p50 {p50:.1f} s, p99 {p99:.1f} s of {len(took)}")
 
     async def _restarts(self) -> None:

@@ -326,8 +326,9 @@ class Journal:
         newest = flat(
             await self._pipeline.command("XREVRANGE", self._keys.events, "+", "-", "COUNT", 1)
         )
-        seconds, _ = await self._pipeline.command("TIME")
-        if last[0] <= int(seconds) * 1000 or (newest and stream_id(newest[0][0]) >= last):
+        seconds, micros = await self._pipeline.command("TIME")
+        now = int(seconds) * 1000 + int(micros) // 1000
+        if last[0] <= now or (newest and stream_id(newest[0][0]) >= last):
             return
         entry = f"{last[0]}-{last[1] + 1}"
         await self._pipeline.command("XADD", self._keys.events, entry, "l", "- rebuilt - 0 ")

@@ -326,8 +326,7 @@ class Journal:
         newest = flat(
             await self._pipeline.command("XREVRANGE", self._keys.events, "+", "-", "COUNT", 1)
         )
-        seconds, micros = await self._pipeline.command("TIME")
-        now = int(seconds) * 1000 + int(micros) // 1000
+        now = await self._pipeline.now_ms()
         if last[0] <= now or (newest and stream_id(newest[0][0]) >= last):
             return
         entry = f"{last[0]}-{last[1] + 1}"

@@ -102,6 +102,11 @@ class Pipeline:
         self._start()
         return await future
 
+    async def now_ms(self) -> int:
+        """Redis' clock, ms since 1970: the one by which everything is dated; raises as `script`."""
+        seconds, micros = await self.command("TIME")
+        return int(seconds) * 1000 + int(micros) // 1000
+
     def _start(self) -> None:
         if self._waiting and len(self._in_flight) < PIPELINES_IN_FLIGHT:
             task = asyncio.get_running_loop().create_task(self._send())

@@ -343,8 +343,8 @@ class Journal:
         newest = flat(
             await self._pipeline.command("XREVRANGE", self._keys.events, "+", "-", "COUNT", 1)
         )
-        seconds, _ = await self._pipeline.command("TIME")
-        if last[0] <= int(seconds) * 1000 or (newest and stream_id(newest[0][0]) >= last):
+        now = await self._pipeline.now_ms()
+        if last[0] <= now or (newest and stream_id(newest[0][0]) >= last):
             return
         entry = f"{last[0]}-{last[1] + 1}"
         await self._pipeline.command("XADD", self._keys.events, entry, "l", "- rebuilt - 0 ")

@@ -69,14 +69,13 @@ class Upkeep:
         await self._pipeline.script("pause", lane, owner, 0)
 
     async def now_ms(self) -> int:
-        """Redis' clock, ms since 1970: the one by which everything is dated."""
-        seconds, micros = await self._pipeline.command("TIME")
-        return int(seconds) * 1000 + int(micros) // 1000
+        """Redis' clock, ms since 1970."""
+        return await self._pipeline.now_ms()
 
-    async def version(self, job_id: str) -> int | None:
-        """The version of a job; None if it is not there, or deleted."""
-        version = await self._pipeline.command("HGET", self._keys.job(job_id), "v")
-        return int(version) if version else None
+    async def known(self, job_id: str) -> tuple[str | None, int]:
+        """(state, version) of a job; (None, 0) if it is not there, ("deleted", 0) for a while."""
+        state, version = await self._pipeline.command("HMGET", self._keys.job(job_id), "st", "v")
+        return state, int(version or 0)
 
     async def trash(self) -> list[str]:
         """Object keys, and prefixes (ending in / or -), that are due for deletion.

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from fileproc.errors import GoneError, NotFoundError
+from fileproc.jobs import FINAL
 from fileproc.resources import Resources
 from fileproc.store import Memory, Remembered
 from fileproc.telemetry import get_logger
@@ -93,14 +94,14 @@ async def rebuild(resources: Resources, *, dry_run: bool = False) -> Rebuilt:
 
 async def _is_there(resources: Resources, job: Remembered, *, dry_run: bool) -> bool:
     if dry_run:
-        version = await resources.store.upkeep.version(job.id)
-        return version is not None and version >= job.version
+        state, version = await resources.store.upkeep.known(job.id)  # as restore.lua has it
+        return state in {*FINAL, "deleted"} or version >= job.version
     return not await resources.store.journal.restore_job(job)
 
 
 async def _delete_again(resources: Resources, owner: str, job_id: str, *, dry_run: bool) -> bool:
     """A promoted replica may still have what was deleted, without its objects."""
-    if await resources.store.upkeep.version(job_id) is None:
+    if (await resources.store.upkeep.known(job_id))[0] in {None, "deleted"}:
         return False
     if not dry_run:
         try:

@@ -23,6 +23,7 @@ from faults.resp_proxy import RespProxy
 from fileproc.dev.engines import S3Server, Valkey
 from fileproc.dev.processes import Child, free_port
 from fileproc.settings import Settings
+from support.commands import descendants
 
 ROOT = Path(__file__).parents[2]
 APIS, WORKERS = 2, 4
@@ -334,22 +335,6 @@ def watched_valkey(folder: Path, table: Path) -> Valkey:
     """A server whose power can be cut: see `fsyncs`."""
     program = [sys.executable, "-I", "-S", str(_FSYNCS), str(table), str(folder / "appendonlydir")]
     return Valkey(folder, under=program)
-
-
-def descendants(pid: int) -> set[int]:
-    """Processes below this one."""
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError, IndexError):
-            fields = entry.read_text(errors="replace").rpartition(")")[2].split()
-            children.setdefault(int(fields[1]), []).append(int(entry.parent.name))
-    found: set[int] = set()
-    waiting = [pid]
-    while waiting:
-        below = children.get(waiting.pop(), [])
-        found.update(below)
-        waiting += below
-    return found
 
 
 def began(pid: int) -> str:

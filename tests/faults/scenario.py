@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import time
 from collections import Counter
@@ -268,4 +267,4 @@ class _Play:
             self.findings.orphans.append(f"{uploads} multipart uploads")
 
 
-__all__ = ["Outcome", "json", "play"]
+__all__ = ["Outcome", "play"]

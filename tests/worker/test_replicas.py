@@ -55,7 +55,8 @@ async def test_job_that_ended_on_the_promoted_replica_stays_as_it_is(
     (new,) = await take(store)
     output = await completed(resources, new, f"attempts/{new.job_id}/1-11111111/")
     await shipper.ship()
-    assert (await rebuild(resources)).present == 1
+    for dry_run in (True, False):
+        assert (await rebuild(resources, dry_run=dry_run)).present == 1
     shown = (await store.jobs.get("acme", new.job_id)).result
     assert shown is not None
     assert f"{shown.prefix}0" == output

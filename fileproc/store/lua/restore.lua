@@ -21,7 +21,7 @@ if call('EXISTS', key) == 1 then
     index('leases', id, false)
     unadmit(known.ln, known.own, 1)
   end
-  for _, where in ipairs({'delayed', 'deadlines', 'final'}) do index(where, id, false) end
+  for _, where in ipairs({'delayed', 'deadlines'}) do index(where, id, false) end
   index('jobs:' .. known.own .. ':' .. known.st, id, false)
   for file in string.gmatch(call('HGET', key, 'fi') or '', '%S+') do
     call('HINCRBY', P .. 'file:' .. file, 'n', -1)  -- counted again below

@@ -232,13 +232,13 @@ async def test_lease_lasts_as_long_as_the_setting_says(settings: Settings, books
 
 async def test_version_counts_the_moves(store: Store) -> None:
     lease = await one(store)
-    assert await store.upkeep.version(lease.job_id) == 2
-    assert await store.upkeep.version("job_unknown") is None
+    assert await store.upkeep.known(lease.job_id) == ("running", 2)
+    assert await store.upkeep.known("job_unknown") == (None, 0)
     await store.queue.settle(Settlement.complete(lease, result := make_result(lease)))
     shown = await store.upkeep.live_prefix(lease.job_id)
     assert shown == ("succeeded", lease.token, result.prefix)
     await store.jobs.delete("acme", lease.job_id)
-    assert await store.upkeep.version(lease.job_id) is None
+    assert await store.upkeep.known(lease.job_id) == ("deleted", 0)
 
 
 @pytest.mark.parametrize("popped", [False, True])

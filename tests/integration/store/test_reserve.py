@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
+from redis import Redis
 
 from fileproc.dev.engines import Valkey
 from fileproc.errors import BacklogError
@@ -17,9 +18,14 @@ from support.jobs import make_job, make_result
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
-    """A server whose memory may be limited."""
+    """A server whose memory may be limited.
+
+    It holds 32 MB from the start: what is left of a limit then has room for a few connections.
+    """
     engine = Valkey(tmp_path_factory.mktemp("small"))
     engine.start()
+    with Redis.from_url(engine.url) as client:
+        client.set("ballast", bytes(32 << 20))
     yield engine
     engine.stop()
 

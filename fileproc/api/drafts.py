@@ -24,6 +24,7 @@ from fileproc.errors import InvalidRequestError, NotFoundError, ProgramMissingEr
 from fileproc.jobs import JOB_INPUTS, FileInfo, Step
 from fileproc.operations import Operation
 from fileproc.pipelines import Pipeline, planned, pointer_to
+from fileproc.settings import services
 
 if TYPE_CHECKING:
     from fileproc.api.context import Api, Caller
@@ -81,7 +82,12 @@ def operation_of(api: Api, name: str, pointer: str = "/operation") -> Operation:
     """
     if found := api.operations.get(name):
         return found
-    operation = operations.find(name, debug=api.settings.debug_operations, pointer=pointer)
+    operation = operations.find(
+        name,
+        debug=api.settings.debug_operations,
+        services=services(api.settings),
+        pointer=pointer,
+    )
     if absent := operations.lacking(operation):
         raise ProgramMissingError(
             f"{name} needs {' and '.join(absent)}, which this server does not have.",

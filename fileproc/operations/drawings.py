@@ -188,9 +188,10 @@ class _Reader:
         if scope is None or depth > 2 * MAX_DEPTH:
             return 0 if scope is None else MAX_DRAWN + 1
         if scope.weight is None:
-            scope.weight = 0  # one that refers to itself is not drawn
-            below = (self._weight(other, depth + 1) for other in scope.references)
-            scope.weight = min(MAX_DRAWN + 1, scope.elements + sum(below))
+            weight, scope.weight = scope.elements, 0  # one that refers to itself is not drawn
+            for other in scope.references:  # a loop: one frame of Python's stack for a level
+                weight += self._weight(other, depth + 1)
+            scope.weight = min(MAX_DRAWN + 1, weight)
         return scope.weight
 
     def _judge(self, reference: str) -> None:

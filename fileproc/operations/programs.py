@@ -95,8 +95,11 @@ def _usable(found: str | Path | None) -> Path | None:
     path = Path(found).resolve() if found is not None else None
     if path is None or not os.access(path, os.X_OK) or not path.is_file():
         return None
-    with path.open("rb") as file:
-        elf = file.read(4) == b"\x7fELF"
+    try:
+        with path.open("rb") as file:
+            elf = file.read(4) == b"\x7fELF"
+    except PermissionError:  # some may execute it; the sandbox could not map it
+        return None
     return path if elf or sys.platform != "linux" else None
 
 

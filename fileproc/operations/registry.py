@@ -199,10 +199,16 @@ def lacking(entry: Operation) -> tuple[str, ...]:
 _SERVICES = {"clamd": "ClamAV's daemon (FILEPROC_CLAMD)"}
 
 
-def find(name: str, *, debug: bool = False, pointer: str = "/operation") -> Operation:
-    """The operation of this name, whether its programs are installed or not.
+def find(
+    name: str,
+    *,
+    debug: bool = False,
+    services: Collection[str] = (),
+    pointer: str = "/operation",
+) -> Operation:
+    """The operation of this name, whether it is offered or not.
 
-    `pointer` is where a body names it.
+    `services` are those that are configured; `pointer` is where a body names it.
 
     Raises:
         UnknownOperationError: with the names there are.
@@ -215,7 +221,7 @@ def find(name: str, *, debug: bool = False, pointer: str = "/operation") -> Oper
                 {
                     "pointer": pointer,
                     "detail": "Not in the catalogue.",
-                    "allowed": list(offered(debug=debug)),
+                    "allowed": list(offered(debug=debug, services=services)),
                 }
             ],
         )

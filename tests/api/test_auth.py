@@ -24,7 +24,8 @@ def bearer(token: str) -> dict[str, str]:
 
 
 async def call(api: Any, endpoint: Endpoint, name: str, **more: Any) -> Any:
-    return await api.request(endpoint.method, endpoint.path.replace("{name}", name), **more)
+    path = endpoint.path.replace("{name}", name).replace("{template}", "thumbs")
+    return await api.request(endpoint.method, path, **more)
 
 
 def test_only_what_must_be_is_public() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from fileproc.api import examples
 from fileproc.api.models import JobList, JobView, Readiness
-from fileproc.operations import catalogue
+from fileproc.operations import offered
 from fileproc.settings import Auth
 from fileproc.store import Role, Store
 
@@ -85,7 +85,7 @@ async def test_every_reference_leads_somewhere(api: Any) -> None:
 
 async def test_each_operation_has_a_put_of_its_own_with_typed_parameters(api: Any) -> None:
     document = await document_of(api)
-    for name, operation in catalogue(debug=True).items():
+    for name, operation in offered(debug=True).items():
         put = document["paths"][f"/v1/jobs/{name}"]["put"]
         documented = {item["name"] for item in put["parameters"] if item["in"] == "query"}
         fields = operation.params.model_fields.items()

@@ -193,6 +193,76 @@ def picture_of(width: int, height: int) -> bytes:
     return drawn(document, page, picture)
 
 
+def tiles_without_end(step: float, box: int, times: int) -> bytes:
+    """A pattern whose cells lie far closer than they are wide."""
+    document, page = blank()
+    pattern = _pattern(document, b"0 0 1 1 re f")
+    pattern.XStep = pattern.YStep = step
+    pattern.BBox = Array([0, 0, box, box])
+    page.Resources = Dictionary(Pattern=Dictionary(P=pattern))
+    page.Contents = Stream(document, b"/Pattern cs /P scn 0 0 200 100 re f\n" * times)
+    return saved(document)
+
+
+def _program(document: Pdf, steps: int, ranges: int) -> Any:
+    made = Stream(document, zlib.compress(b"{" + b"dup mul sqrt " * steps + b"pop dup dup}"))
+    made.Filter, made.FunctionType = Name.FlateDecode, 4
+    made.Domain, made.Range = Array([0, 200, 0, 100]), Array([0, 1] * ranges)
+    return made
+
+
+def shading_by_a_program(steps: int = 30_000, *, as_pattern: bool = False) -> bytes:
+    """A colour for each place, made out by a program that takes long."""
+    document, page = blank()
+    shading = Dictionary(ShadingType=1, ColorSpace=Name.DeviceRGB, Domain=Array([0, 200, 0, 100]))
+    shading.Function = Array([_program(document, steps, 3)])
+    page.Resources = Dictionary(Shading=Dictionary(S=shading))
+    page.Contents = Stream(document, b"/S sh")
+    if as_pattern:
+        page.Resources.Pattern = Dictionary(P=Dictionary(PatternType=2, Shading=shading))
+        page.Contents = Stream(document, b"/Pattern cs /P scn 0 0 200 100 re f")
+    return saved(document)
+
+
+def picture_in_colours_of_a_program(steps: int = 30_000) -> bytes:
+    document, page = blank()
+    data = zlib.compress(bytes(1_000_000), 9)
+    picture = Stream(document, data, Subtype=Name.Image, Width=1000, Height=1000)
+    tint = _program(document, steps, 3)
+    picture.ColorSpace = Array([Name.Separation, Name("/Spot"), Name.DeviceRGB, tint])
+    picture.BitsPerComponent, picture.Filter = 8, Name.FlateDecode
+    return drawn(document, page, picture)
+
+
+def packed_picture(data: bytes, *filters: str, array: bool = True) -> bytes:
+    """A page with a picture whose dictionary says 9 x 9 pixels, whatever its data says."""
+    document, page = blank()
+    picture = Stream(document, data, Subtype=Name.Image, Width=9, Height=9, BitsPerComponent=8)
+    picture.ColorSpace = Name.DeviceGray
+    names = [Name("/" + name) for name in filters]
+    picture.Filter = Array(names) if array else names[0]
+    return drawn(document, page, picture)
+
+
+def jpx(width: int, height: int, before: bytes = b"") -> bytes:
+    """The head of a JPEG 2000 codestream of one channel."""
+    size = struct.pack(">HHIIIIIIIIH", 41, 0, width, height, 0, 0, width, height, 0, 0, 1)
+    return before + b"\xff\x4f\xff\x51" + size + b"\x07\x01\x01\xff\xd9"
+
+
+def jbig2(width: int, height: int, regions: int) -> bytes:
+    """A page, drawn over as a whole again and again; the coder takes zeros for ever."""
+
+    def segment(number: int, kind: int, body: bytes) -> bytes:
+        return struct.pack(">IBBBI", number, kind, 0, 1, len(body)) + body
+
+    size = struct.pack(">II", width, height)
+    nominal = bytes([0, 3, 255, 253, 255, 2, 254, 254, 254])
+    return segment(0, 48, size + bytes(11)) + b"".join(
+        segment(number, 38, size + bytes(9) + nominal + bytes(9)) for number in range(1, regions)
+    )
+
+
 # --- structure without end -------------------------------------------------------------------
 
 _HEAD = b"%PDF-1.5\n1 0 obj\n<</Type/Catalog/Pages 2 0 R>>\nendobj\n"
@@ -283,6 +353,11 @@ ENDLESS_DRAWING: dict[str, Callable[[], bytes]] = {
     "packed contents": lambda: packed_contents(1),
     "twice packed contents": lambda: packed_contents(2),
     "lzw contents": lzw_contents,
+    "tiles without end": lambda: tiles_without_end(0.000_1, 1, 1),
+    "tiles over tiles": lambda: tiles_without_end(0.1, 100, 200),
+    "shading by a program": shading_by_a_program,
+    "pattern by a program": lambda: shading_by_a_program(as_pattern=True),
+    "picture in colours of a program": picture_in_colours_of_a_program,
 }
 
 

@@ -12,8 +12,10 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
+from fileproc.operations import picture_cost
 from fileproc.operations.structures import (
     MAX_UNPACKED_BYTES,
     array,
@@ -31,18 +33,32 @@ _MAX_LZW_BYTES = 256 * 1024  # qpdf has no limit for LZW, which packs 1,000 to 1
 _MAX_READ_BYTES = 2 * 1024 * 1024  # half a second for qpdf
 _MAX_ANNOTATIONS = 20_000
 _CHUNK_BYTES = 4096
+_MAX_FUNCTIONS = 1_000
+_PROGRAM = 4  # the type of a function that is a program
+# What the bytes of such a program cost, in bytes of contents that take as long: for all pixels of
+# a page, for the steps of a gradient, and for the pixels of a picture by how many of them.
+_PIXELS_OF_A_SHADING = 8_000
+_STEPS_OF_A_SHADING = 20
+_PIXELS_FOR_A_BYTE = 100
+# And what a cell of a pattern costs by itself, and by its area in square points.
+_BYTES_OF_A_CELL = 2
+_AREA_FOR_A_BYTE = 12
+_SMALLEST_STEP = 1e-9
+_ENDLESS = 1 << 60
+_UPRIGHT = (1.0, 0.0, 0.0, 1.0, 0.0, 0.0)
+_LETTER = (0.0, 0.0, 612.0, 792.0)
 
 _NAME = rb"/([^\x00\t\n\f\r ()<>\[\]{}/%]*)"
 _GAP = rb"[\x00\t\n\f\r ]"
 _END = rb"(?=[\x00\t\n\f\r ()<>\[\]{}/%]|\Z)"
 # A comment may stand before the operator: then it can be any.
 _CALL = re.compile(
-    _NAME + rb"(?:%s*(%%)|%s+(?:[0-9.+-]+%s+)?(Do|gs|scn|SCN|Tf)%s)" % (_GAP, _GAP, _GAP, _END)
+    _NAME + rb"(?:%s*(%%)|%s+(?:[0-9.+-]+%s+)?(Do|gs|scn|SCN|sh|Tf)%s)" % (_GAP, _GAP, _GAP, _END)
 )
 _PAINT = re.compile(rb"(?<![^\x00\t\n\f\r \])>])(?:[fFBbSs]\*?|Do|Tj|TJ|sh|EI)" + _END)
 _ESCAPE = re.compile(rb"#([0-9a-fA-F]{2})")
-_ANY = (b"Do", b"gs", b"scn", b"Tf")
-_SIZE_OF_JPX = b"\xff\x51"  # the marker SIZ (ISO 15444-1, A.5.1)
+_GROUPS = {b"Do": "/XObject", b"gs": "/ExtGState", b"Tf": "/Font", b"sh": "/Shading"}
+_ANY = (b"Do", b"gs", b"scn", b"sh", b"Tf")
 
 
 class _Scope(NamedTuple):
@@ -92,9 +108,10 @@ class _Parts:
         self._open: set[Any] = set()
         self._callers: dict[Any, bool] = {}
         self._pictures: dict[Any, int] = {}
+        self._area = 0.0
 
     def check_page(self, page: Any) -> None:
-        self._pictures = {}
+        self._pictures, self._area = {}, _area(page)
         scope = _Scope(_inherited(page, "/Resources"), page.objgen)
         total = self._contents_weight(_streams(page.get("/Contents")), scope, 0)
         for look in _appearances(page):
@@ -135,6 +152,7 @@ class _Parts:
         painted = 0
         for (name, comment, operator), times in names.items():
             for given in _ANY if comment else (operator,):
+                weight = self._sum(weight, times * self._colour_weight(scope, name, given))
                 for call in _called(scope, name, given):
                     if call.part.get("/Subtype") == "/Image":
                         self._see_picture(call.part)
@@ -146,12 +164,27 @@ class _Parts:
                     weight = self._sum(weight, count * one)
         return weight
 
+    def _colour_weight(self, scope: _Scope, name: bytes, operator: bytes) -> int:
+        """What it takes to make out the colours of a gradient, a pattern's cells or a picture."""
+        entry = _named(scope, name, operator)
+        if operator == b"sh":
+            return _shading_weight(entry)
+        if operator == b"Do":
+            is_picture = is_stream(entry) and entry.get("/Subtype") == "/Image"
+            size = _function_bytes(entry.get("/ColorSpace")) if is_picture else 0
+            return size * picture_cost.pixels(entry) // _PIXELS_FOR_A_BYTE if size else 0
+        if operator not in {b"scn", b"SCN"}:
+            return 0
+        if is_stream(entry):
+            return _tiles_weight(entry, self._area)
+        return _shading_weight(_get(entry, "/Shading"))
+
     def _may_call(self, scope: _Scope) -> bool:
         """Whether there is anything that contents could draw; mostly there are only fonts."""
         if scope.owner not in self._callers:
             self._callers[scope.owner] = any(
                 dictionary(entry) is None or kind != "/Font" or entry.get("/Subtype") == "/Type3"
-                for kind in ("/XObject", "/Pattern", "/ExtGState", "/Font")
+                for kind in ("/XObject", "/Pattern", "/ExtGState", "/Font", "/Shading")
                 for entry in _values(_get(scope.resources, kind))
             )
         return self._callers[scope.owner]
@@ -164,7 +197,7 @@ class _Parts:
         """
         for part in (picture, picture.get("/SMask"), picture.get("/Mask")):
             if is_stream(part) and part.objgen not in self._pictures:
-                self._pictures[part.objgen] = _pixels(part)
+                self._pictures[part.objgen] = picture_cost.pixels(part)
         if (total := sum(self._pictures.values())) > self._pixels:
             raise BadInput(
                 f"The pictures of a page have {total:,} pixels together; at most"
@@ -175,9 +208,7 @@ class _Parts:
 
 def _called(scope: _Scope, name: bytes, operator: bytes) -> Iterator[_Call]:
     """The parts that are drawn for this operator with this name."""
-    kind = {b"Do": "/XObject", b"gs": "/ExtGState", b"Tf": "/Font"}.get(operator, "/Pattern")
-    plain = _ESCAPE.sub(lambda escape: bytes([int(escape[1], 16)]), name)
-    entry = _get(_get(scope.resources, kind), "/" + plain.decode("utf-8", "surrogateescape"))
+    entry = _named(scope, name, operator)
     if operator == b"gs":
         mask = _get(_get(entry, "/SMask"), "/G")
         parts = [_Call(mask, scope, repeated=True)]
@@ -186,6 +217,13 @@ def _called(scope: _Scope, name: bytes, operator: bytes) -> Iterator[_Call]:
     else:
         parts = [_Call(entry, scope, repeated=operator != b"Do")]
     yield from (call for call in parts if is_stream(call.part))
+
+
+def _named(scope: _Scope, name: bytes, operator: bytes) -> Any:
+    """What the resources have by this name, for this operator."""
+    plain = _ESCAPE.sub(lambda escape: bytes([int(escape[1], 16)]), name)
+    group = _get(scope.resources, _GROUPS.get(operator, "/Pattern"))
+    return _get(group, "/" + plain.decode("utf-8", "surrogateescape"))
 
 
 def _glyphs(font: Any, scope: _Scope, name: bytes) -> Iterator[_Call]:
@@ -270,18 +308,42 @@ def _before_the_damage(packed: bytes) -> bytes:
     return b"".join(found)
 
 
-def _pixels(picture: Any) -> int:
-    """Width times height, as the dictionary says or, for JPEG 2000, as the data says."""
-    width, height = (_number(picture.get(side)) for side in ("/Width", "/Height"))
-    if picture.get("/Filter") == "/JPXDecode":
-        data = picture.read_raw_bytes()
-        at = data.find(_SIZE_OF_JPX)
-        if at >= 0:
-            across, down = (
-                int.from_bytes(data[at + skip : at + skip + 4], "big") for skip in (6, 10)
-            )
-            return max(width * height, across * down)
-    return width * height
+def _function_bytes(functions: Any) -> int:
+    """Of the programs (PostScript calculators) that make out a colour; one may join others."""
+    waiting, seen, total = [functions], set[Any](), 0
+    while waiting and len(seen) < _MAX_FUNCTIONS:
+        value = waiting.pop()
+        waiting += array(value)
+        held = dictionary(value)
+        if held is not None:
+            waiting += array(held.get("/Functions"))
+        if is_stream(value) and value.objgen not in seen:
+            seen.add(value.objgen)
+            total += len(_unpacked(value)) if value.get("/FunctionType") == _PROGRAM else 0
+    return total
+
+
+def _shading_weight(shading: Any) -> int:
+    """One that is a function of the place calls it for every pixel; others a few hundred times."""
+    times = _PIXELS_OF_A_SHADING if _get(shading, "/ShadingType") == 1 else _STEPS_OF_A_SHADING
+    return _function_bytes(_get(shading, "/Function")) * times
+
+
+def _tiles_weight(pattern: Any, area: float) -> int:
+    """Of all cells of a tiling on a page of this area, as small and as close as they may be."""
+    a, b, c, d, *_ = [*_floats(pattern.get("/Matrix")), *_UPRIGHT][:6]
+    scale = abs(a * d - b * c)
+    step = abs(_float(pattern.get("/XStep")) * _float(pattern.get("/YStep"))) * scale
+    left, bottom, right, top, *_ = [*_floats(pattern.get("/BBox")), 0.0, 0.0, 0.0, 0.0]
+    cell = abs((right - left) * (top - bottom)) * scale
+    cells = area / max(step, _SMALLEST_STEP)
+    return int(min(cells * (_BYTES_OF_A_CELL + cell / _AREA_FOR_A_BYTE), _ENDLESS))
+
+
+def _area(page: Any) -> float:
+    """Of what is drawn, in square points, bounded."""
+    left, bottom, right, top, *_ = [*_floats(_inherited_value(page, "/MediaBox")), *_LETTER][:4]
+    return min(abs((right - left) * (top - bottom)) or _LETTER[2] * _LETTER[3], 1e8)
 
 
 # --- objects of any kind ---------------------------------------------------------------------
@@ -302,15 +364,24 @@ def _streams(value: Any) -> list[Any]:
     return [value] if is_stream(value) else [item for item in array(value) if is_stream(item)]
 
 
-def _number(value: Any) -> int:
-    return max(0, int(value)) if isinstance(value, int) else 0
+def _float(value: Any) -> float:
+    """A number of a document, also where it is none; nothing endless."""
+    return min(max(float(value), -1e9), 1e9) if isinstance(value, int | float | Decimal) else 0.0
+
+
+def _floats(value: Any) -> list[float]:
+    return [_float(item) for item in array(value)[:6]]
 
 
 def _inherited(page: Any, key: str) -> Any:
+    return dictionary(_inherited_value(page, key))
+
+
+def _inherited_value(page: Any, key: str) -> Any:
     """An entry of a page, or of the nearest node above that has it."""
     node = page
     for _ in range(_MAX_DEPTH * 4):
         if (found := _get(node, key)) is not None:
-            return dictionary(found)
+            return found
         node = _get(node, "/Parent")
     return None

@@ -128,9 +128,16 @@ def _pages(work: Work, params: Ocr) -> Iterator[tuple[list[_Page], int]]:
     if work.input.type == PDF:
         with documents.opened(work.input.path, params.password) as document:
             chosen = documents.chosen_pages(params.pages, len(document), most=_MAX_PAGES)
-            pages = [_page_of_pdf(work, document, index, params) for index in chosen]
+            sizes = [_size_in_pdf(work, document, index, params) for index in chosen]
             documents.check_drawing(work, params.password, chosen)
-            yield pages, len(document)
+            # PDFium draws a page, in a way, to know its text: not before that was judged.
+            yield (
+                [
+                    _page_of_pdf(document, index, size, params)
+                    for index, size in zip(chosen, sizes, strict=True)
+                ],
+                len(document),
+            )
         return
     with rasters.decoding():
         header, _ = rasters.read_header(work.input.path, work.input.type)
@@ -170,8 +177,8 @@ def _page_of_picture(work: Work, index: int) -> _Page:
     return _Page(index + 1, width, height, draw)
 
 
-def _page_of_pdf(work: Work, document: Any, index: int, params: Ocr) -> _Page:
-    """A page of an open document, judged.
+def _size_in_pdf(work: Work, document: Any, index: int, params: Ocr) -> tuple[int, int]:
+    """Width and height of the picture that a page becomes, judged by the page's box alone.
 
     Raises:
         BadInput: `corrupt_input` or `image_too_large`.
@@ -180,6 +187,22 @@ def _page_of_pdf(work: Work, document: Any, index: int, params: Ocr) -> _Page:
 
     try:
         points = document.get_page_size(index)
+    except pypdfium2.PdfiumError as exc:
+        raise _damaged(index) from exc
+    width, height = (max(1, round(side * params.dpi / POINTS_PER_INCH)) for side in points)
+    _check_size(index + 1, width, height, work)
+    return width, height
+
+
+def _page_of_pdf(document: Any, index: int, size: tuple[int, int], params: Ocr) -> _Page:
+    """A page of an open document.
+
+    Raises:
+        BadInput: `corrupt_input`.
+    """
+    import pypdfium2
+
+    try:
         page = document[index]
         text = page.get_textpage()
         has_text = bool(text.get_text_range().strip())
@@ -187,9 +210,7 @@ def _page_of_pdf(work: Work, document: Any, index: int, params: Ocr) -> _Page:
         page.close()
     except pypdfium2.PdfiumError as exc:
         raise _damaged(index) from exc
-    width, height = (max(1, round(side * params.dpi / POINTS_PER_INCH)) for side in points)
-    _check_size(index + 1, width, height, work)
-    return _Page(index + 1, width, height, lambda: _drawn(document, index, params), has_text)
+    return _Page(index + 1, *size, lambda: _drawn(document, index, params), has_text)
 
 
 def _damaged(index: int) -> BadInput:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -23,8 +24,10 @@ def page(lines: Sequence[str]) -> Any:
     shown = [_clean(line)[:_MAX_LINE] for line in lines[:MAX_LINES]]
     across, down = _PAGE
     letters = None
-    if any(line.strip() for line in shown):
+    # Characters that have no ink, of which there are more than Python calls space, are an error.
+    with contextlib.suppress(pyvips.Error):
         letters = pyvips.Image.text(_escaped("\n".join(shown)), font=_FONT, dpi=_DPI)
+    if letters is not None:
         across = max(across, letters.width + 2 * _MARGIN)
         down = max(down, letters.height + 2 * _MARGIN)
     paper = pyvips.Image.black(across, down) + _PAPER

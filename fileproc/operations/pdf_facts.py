@@ -9,7 +9,14 @@ from datetime import datetime, timedelta, timezone
 from itertools import islice
 from typing import Any, Final
 
-from fileproc.operations.structures import array, dictionary, is_stream, plain_text, too_complex
+from fileproc.operations.structures import (
+    array,
+    dictionary,
+    is_stream,
+    plain_text,
+    sides,
+    too_complex,
+)
 
 _MAX_NODES: Final = 100_000  # of anything that is walked through
 _MAX_LISTED = 1_000
@@ -103,7 +110,7 @@ def page_sizes(pdf: Any) -> list[Json]:
 
 
 def _size(page: Any) -> tuple[float, float, int]:
-    left, bottom, right, top = (float(side) for side in page.cropbox)
+    left, bottom, right, top = sides(page.cropbox)
     width, height = round(abs(right - left), 2), round(abs(top - bottom), 2)
     rotation = int(page.rotation) % 360
     return (height, width, rotation) if rotation in {90, 270} else (width, height, rotation)

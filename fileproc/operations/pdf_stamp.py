@@ -90,8 +90,8 @@ def stamp(work: Work, params: StampParams) -> None:
 
     Raises:
         BadInput: `corrupt_input`, `count_mismatch`, `document_too_complex`, `image_too_large`,
-            `page_out_of_range`, `password_required`, `type_mismatch`, `unsupported_variant`,
-            `wrong_password`.
+            `page_out_of_range`, `password_required`, `type_mismatch`, `undrawable_text`,
+            `unsupported_variant`, `wrong_password`.
         OutOfResources: `out_of_memory`, `scratch_full`.
     """
     work.engine = structures.engine()
@@ -242,7 +242,7 @@ def _shown(page: Any) -> tuple[float, float, float, float]:
 
 
 def _upright(box: Any) -> tuple[float, float, float, float]:
-    x1, y1, x2, y2 = (float(side) for side in box)
+    x1, y1, x2, y2 = structures.sides(box)
     return min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
 
 

@@ -12,11 +12,12 @@ from typing import Any, Final, NamedTuple
 
 from fileproc.operations import drawing_cost, rasters
 from fileproc.operations.structures import too_complex
-from fileproc.operations.work import Input, Limits
+from fileproc.operations.work import BadInput, Input, Limits
 
 _PICTURE_DPI: Final = 150  # what a picture's pixels are taken for, where no width is asked for
 _MAX_SIDE = 3_000  # pixels of a picture; more is not seen on a page
 _TEXT_DPI = 300
+_MAX_TEXT_SIDE = 16_000  # pixels; cairo draws to twice that
 _LINE = 1.2  # of the size of the font
 _ASCENT, _DESCENT = 0.95, 0.25  # room for accents and tails
 
@@ -113,16 +114,26 @@ def _widths(lines: list[str], size: float) -> list[float]:
 def _drawn_text(
     pdf: Any, text: str, *, size: float, colour: tuple[int, int, int], opacity: float
 ) -> Stamp:
+    """The text as a picture; of a very long or large one with fewer pixels.
+
+    Raises:
+        BadInput: `undrawable_text`.
+    """
     import pyvips
 
-    with rasters.decoding():
-        mask = pyvips.Image.text(
-            html.escape(text), font=f"sans {size:g}", dpi=_TEXT_DPI, align="centre"
-        )
+    lines = text.split("\n")
+    ems = max(*map(len, lines), _LINE * len(lines))  # no character is wider than two of them
+    dpi = max(1, min(_TEXT_DPI, int(72 * _MAX_TEXT_SIDE / (2 * ems * size))))
+    try:
+        mask = pyvips.Image.text(html.escape(text), font=f"sans {size:g}", dpi=dpi, align="centre")
         shape = mask.write_to_memory()
+    except pyvips.Error as exc:
+        raise BadInput(
+            "The text cannot be drawn: no font here has a glyph for it.", code="undrawable_text"
+        ) from exc
     across, down = mask.width, mask.height
     plain = bytes(colour) * (across * down)
-    box = (0.0, 0.0, across * 72 / _TEXT_DPI, down * 72 / _TEXT_DPI)
+    box = (0.0, 0.0, across * 72 / dpi, down * 72 / dpi)
     return _pictured(pdf, _Pixels(plain, across, down, 3, shape), box, opacity)
 
 

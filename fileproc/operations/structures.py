@@ -7,6 +7,7 @@ limits of its own, which are set here, and pages are counted before the library 
 from __future__ import annotations
 
 import errno
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -215,6 +216,18 @@ def is_stream(value: Any) -> bool:
     import pikepdf
 
     return isinstance(value, pikepdf.Stream)
+
+
+def sides(box: Any) -> tuple[float, float, float, float]:
+    """The numbers of a rectangle; a document can write some that are beyond all counting.
+
+    Raises:
+        ValueError, TypeError: it is no rectangle; see `reading`.
+    """
+    left, bottom, right, top = (float(side) for side in box)
+    if not all(map(math.isfinite, (left, bottom, right, top))):
+        raise ValueError("a rectangle without end")
+    return left, bottom, right, top
 
 
 def plain_text(value: Any) -> str:

@@ -154,6 +154,14 @@ def test_markup_in_a_text_is_text(tmp_path: Path) -> None:
         drawn(tmp_path, odd.encode(), "a.txt", media_type="text/plain")
 
 
+def test_text_without_ink_is_a_page_all_the_same(tmp_path: Path) -> None:
+    for number, text in enumerate(("\u2800", "\u200b\n\u2800\u3164", "\u2800,\u2800\n1,\u2800\n")):
+        for name in ("a.txt", "a.csv"):
+            folder = tmp_path / f"{number}-{name}"
+            folder.mkdir()
+            assert run("file.preview", folder, text.encode(), name).image().width > 100
+
+
 def test_table_is_drawn_in_columns(tmp_path: Path) -> None:
     """What is white in each row lies one below the other."""
     rows = b"".join(b"%d,%d\n" % (10 ** (n % 6), n) for n in range(30))

@@ -15,6 +15,7 @@ from fileproc.errors import Crashed
 from fileproc.operations import BadInput, Limits, OutOfResources, tesseract
 from fileproc.operations.programs import Ended, Program, installed
 from fileproc.operations.types import detect_file
+from pdfs import ENDLESS_DRAWING
 from samples import Ran, run
 
 needs_tesseract = pytest.mark.skipif(
@@ -199,6 +200,14 @@ def test_page_of_a_pdf_that_would_be_too_large_is_refused(tmp_path: Path) -> Non
     with pytest.raises(BadInput) as error:
         run("image.ocr", tmp_path, file.getvalue(), "a.pdf", limits=Limits())
     assert error.value.job_code == "image_too_large"
+
+
+@needs_tesseract
+@pytest.mark.parametrize("what", ENDLESS_DRAWING)
+def test_endless_drawing_is_refused_before_it_is_begun(what: str, tmp_path: Path) -> None:
+    with pytest.raises(BadInput) as error:
+        ocr(tmp_path, ENDLESS_DRAWING[what](), "a.pdf", format="pdf")
+    assert error.value.job_code == "document_too_complex"
 
 
 @needs_tesseract

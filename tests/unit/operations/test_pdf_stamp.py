@@ -137,10 +137,34 @@ def test_accents_and_other_scripts_are_drawn(tmp_path: Path) -> None:
     assert flat[3] - flat[1] < accented[3] - accented[1]  # the dots are not cut off
 
 
+def test_text_that_no_font_draws_is_said_to_be_one(tmp_path: Path) -> None:
+    for text in ("\u2800", "\u200b"):
+        with pytest.raises(BadInput) as caught:
+            stamped(tmp_path, pdf(), text=text)
+        assert caught.value.job_code == "undrawable_text"
+
+
+@pytest.mark.parametrize("text", ["\u6f22" * 500, "a\u0300" * 250, "\u5b57\n" * 250])
+def test_longest_text_in_the_largest_letters_is_drawn(text: str, tmp_path: Path) -> None:
+    made = stamped(tmp_path, pdf(("",)), text=text, font_size=1000, colour="#00c800", margin=0)
+    page = pictures_of(made)[0].convert("L")
+    assert page.histogram()[255] < page.width * page.height
+
+
 def test_all_else_stays(tmp_path: Path) -> None:
     document = reopened(stamped(tmp_path, saved(book()), text="x"))
     assert document.attachments["data.csv"].get_file().read_bytes() == b"a,b\n1,2\n"
     assert str(document.Root.AcroForm.Fields[0].V) == "Anna"
+
+
+def test_page_of_no_size_is_damaged(tmp_path: Path) -> None:
+    data = pdf(("One",)).replace(b"[0 0 200.0 100.0]", b"[0 0 %s.0 100]" % (b"9" * 400))
+    data = data.replace(b"[0 0 200 100]", b"[0 0 %s.0 100]" % (b"9" * 400))
+    for call in (lambda: run("pdf.info", tmp_path, data, "a.pdf"),
+                 lambda: run("pdf.stamp", tmp_path, data, "a.pdf", text="x")):  # fmt: skip
+        with pytest.raises(BadInput) as caught:
+            call()
+        assert caught.value.job_code == "corrupt_input"
 
 
 def test_inputs_that_do_not_fit_are_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,16 @@ from pdfs import (
     ENDLESS_DRAWING,
     ENDLESS_STRUCTURE,
     deep_arrays,
+    jbig2,
+    jpx,
     many_pages,
+    packed_picture,
+    picture_in_colours_of_a_program,
     picture_of,
     reopened,
     ring_of_pages,
+    shading_by_a_program,
+    tiles_without_end,
     with_xmp,
 )
 from samples import pdf, run
@@ -78,6 +85,55 @@ def test_picture_that_says_it_is_huge_is_refused(tmp_path: Path) -> None:
     data = picture_of(60_000, 60_000)
     assert ending("pdf.to_images", tmp_path / "a", data) == "image_too_large"
     assert ending("pdf.to_images", tmp_path / "b", picture_of(40, 25)) == ""
+
+
+SMALL_JPX = jpx(9, 9)[2:]  # without the marker before it, it is no codestream
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        packed_picture(jpx(60_000, 60_000), "JPXDecode", array=False),
+        packed_picture(jpx(60_000, 60_000), "JPXDecode"),
+        packed_picture(jpx(60_000, 60_000, SMALL_JPX), "JPXDecode"),
+        packed_picture(jpx(9, 9) + jpx(60_000, 60_000), "JPXDecode"),
+        packed_picture(zlib.compress(jpx(60_000, 60_000)), "FlateDecode", "JPXDecode"),
+        packed_picture(jbig2(30_000, 30_000, 1), "JBIG2Decode"),
+        packed_picture(jbig2(10_000, 10_000, 30), "JBIG2Decode", array=False),
+        packed_picture(zlib.compress(jbig2(10_000, 10_000, 30)), "FlateDecode", "JBIG2Decode"),
+    ],
+)
+def test_picture_whose_data_says_more_than_its_dictionary_is_refused(
+    data: bytes, tmp_path: Path
+) -> None:
+    assert ending("pdf.to_images", tmp_path / "a", data) == "image_too_large"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        packed_picture(jpx(9, 9), "JPXDecode"),
+        packed_picture(zlib.compress(jpx(9, 9)), "FlateDecode", "JPXDecode"),
+        packed_picture(jbig2(900, 900, 3), "JBIG2Decode"),
+        tiles_without_end(1, 1, 1),
+        tiles_without_end(5, 10, 20),
+        shading_by_a_program(5),
+        shading_by_a_program(5, as_pattern=True),
+        picture_in_colours_of_a_program(5),
+    ],
+)
+def test_pictures_patterns_and_gradients_of_usual_size_are_drawn(
+    data: bytes, tmp_path: Path
+) -> None:
+    assert ending("pdf.to_images", tmp_path / "a", data) == ""
+
+
+def test_picture_that_hides_its_size_is_refused(tmp_path: Path) -> None:
+    endless = bytearray(jbig2(900, 900, 2))
+    endless[37:41] = b"\xff" * 4  # the length of the region
+    lzw = packed_picture(bytes(100), "LZWDecode", "JPXDecode")
+    for data in (packed_picture(bytes(endless), "JBIG2Decode"), lzw):
+        assert ending("pdf.to_images", tmp_path / "a", data) == "document_too_complex"
 
 
 def test_deep_nesting_ends_in_a_clear_error_or_a_result(tmp_path: Path) -> None:

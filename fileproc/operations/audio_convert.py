@@ -77,6 +77,7 @@ def convert(work: Work, params: Convert) -> None:
         *("-map", f"0:{sound.index}"),
         *sounds.tags(keep=params.keep_tags),
         *clips.lasting(params.duration_s),
+        *(("-af", chain[0]) if (chain := sounds.layouts(params.format)) else ()),
         *sounds.encoded(
             params.format,
             kbps=params.bitrate_kbps,

@@ -17,6 +17,8 @@ from fileproc.operations.work import BadInput, Work
 _BY_TYPE = {"audio/mpeg": "mp3", "audio/flac": "flac", "audio/ogg": "opus", "audio/wav": "wav"}
 _MOST_RANGE_LU = 50.0
 _RANGE_LU = 7.0
+# What `loudnorm` prints; names of tags may have braces on lines of their own.
+_TOLD = re.compile(r'^\{\n(?:\s*"\w+" : "[^"\\\n]*",?\n)+\}$', re.MULTILINE)
 _FIELDS = ("i", "tp", "lra", "thresh")
 
 
@@ -77,6 +79,7 @@ def normalize(work: Work, params: Normalize) -> None:
         f"file:{path}",
     ]
     mode, chain = _second(params, before)
+    chain += "".join(f",{each}" for each in sounds.layouts(kind))
     _passed(work, sound, chain, output, total_s=found.duration_s, phase="encode")
     _report(work, before, mode)
 
@@ -111,7 +114,7 @@ def _measured(work: Work, sound: Stream, total_s: float | None) -> dict[str, flo
         work, sound, "loudnorm=print_format=json", ["-f", "null", "-"],
         total_s=total_s, phase="measure",
     )  # fmt: skip
-    found = re.findall(r"^\{$.*?^\}$", said, re.MULTILINE | re.DOTALL)
+    found = _TOLD.findall(said)
     if not found:
         raise BadInput("The loudness cannot be measured.", code="corrupt_input")
     told = json.loads(found[-1])

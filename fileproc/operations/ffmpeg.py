@@ -165,6 +165,10 @@ _SAID: tuple[tuple[str, Callable[[], JobError]], ...] = (
         lambda: BadInput(f"The file has more than {MAX_STREAMS} streams.", code="too_many_streams"),
     ),
     (
+        r"matches no streams",  # those that its own tags spoke of
+        lambda: BadInput("The file is damaged and cannot be decoded.", code="corrupt_input"),
+    ),
+    (
         r"exceeds specified max pixel count",
         lambda: BadInput("Its pictures are larger than may be decoded.", code="image_too_large"),
     ),
@@ -194,7 +198,18 @@ _SAID: tuple[tuple[str, Callable[[], JobError]], ...] = (
             code="unsupported_variant",
         ),
     ),
+    (
+        (
+            r"channel layout|channel count|rematrix|sample ?rate.*(not|un)[ -]?supported|"
+            r"(un|not )supported sample ?rate|invalid sample ?rate"
+        ),
+        lambda: BadInput(
+            "The sound has channels, or a sample rate, that the result cannot have.",
+            code="unsupported_variant",
+        ),
+    ),
 )
+_LAST_LINES = 3
 # Nothing that a file could bring about: the arguments do not suit this ffmpeg.
 _OUR_FAULT = re.compile(
     r"unrecognized option|option not found|error splitting the argument|error parsing (options|"
@@ -211,9 +226,13 @@ def failure(ended: Ended) -> JobError:
     """
     if ended.code < 0:
         return programs.death(-ended.code, "The decoder crashed.")
+    # What it tells of the file is indented: nobody's title is a message.
+    lines = [line for line in ended.said.split("\n") if line.strip() and line[:2] != "  "]
+    said = "\n".join(lines)
     for pattern, error in _SAID:
-        if re.search(pattern, ended.said, re.IGNORECASE):
+        if re.search(pattern, said, re.IGNORECASE):
             return error()
-    if _OUR_FAULT.search(ended.said):
+    # Names of tags can have lines of their own. What it says last, no file can say for it.
+    if _OUR_FAULT.search("\n".join(lines[-_LAST_LINES:])):
         raise RuntimeError(f"ffmpeg ended with {ended.code}: {ended.said[-2000:]}")
     return BadInput("The file is damaged and cannot be decoded.", code="corrupt_input")

@@ -205,12 +205,15 @@ def measured_s(work: Work, stream: Stream) -> float:
 _VERSION = re.compile(r"^ffmpeg version (?:\d:)?n?([\w.]{1,40})", re.MULTILINE)
 _INPUT = re.compile(r"^Input #0, (\S+), from ", re.MULTILINE)
 _END = re.compile(r"^(Output #0|Stream mapping)", re.MULTILINE)
-_DURATION = re.compile(r"^  Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)", re.MULTILINE)
-_BIT_RATE = re.compile(r"^  Duration: .*bitrate: (\d+) kb/s", re.MULTILINE)
+# Digits are counted: a tag whose name has a newline in it can look like any of these lines.
+_DURATION = re.compile(r"^  Duration: (\d{1,9}):(\d\d):(\d\d(?:\.\d{1,9})?)", re.MULTILINE)
+_BIT_RATE = re.compile(r"^  Duration: .*bitrate: (\d{1,9}) kb/s", re.MULTILINE)
 _STREAM = re.compile(
-    r"^  Stream #0:(\d+)(?:\[0x[0-9a-f]+\])?(?:\((\w+)\))?: (\w+): ?(.*)$", re.MULTILINE
+    r"^  Stream #0:(\d{1,5})(?:\[0x[0-9a-f]+\])?(?:\((\w+)\))?: (\w+): ?(.*)$", re.MULTILINE
 )
-_ROTATION = re.compile(r"display ?matrix: rotation of (-?[\d.]+) degrees", re.IGNORECASE)
+_ROTATION = re.compile(
+    r"display ?matrix: rotation of (-?\d{1,6}(?:\.\d{1,9})?) degrees", re.IGNORECASE
+)
 _NAME = re.compile(r"((?:[^=\\]|\\.)+)=", re.DOTALL)
 _COMMA = re.compile(r", (?![^(\[]*[)\]])")  # outside of brackets
 
@@ -260,7 +263,7 @@ def _stream(line: re.Match[str], below: str) -> Stream:
         default="(default)" in said,
         cover="(attached pic)" in said,
     )
-    if rate := re.search(r"(?:^|, )(\d+) kb/s", said):
+    if rate := re.search(r"(?:^|, )(\d{1,9}) kb/s", said):
         stream.bit_rate = int(rate[1]) * 1000
     if stream.kind == "video":
         _picture(stream, parts, said, below)
@@ -276,7 +279,7 @@ def _picture(stream: Stream, parts: list[str], said: str, below: str) -> None:
     aspect = re.search(r"SAR (\d{1,9}):(\d{1,9})", said)
     if aspect and int(aspect[1]) and int(aspect[2]):
         stream.aspect = Fraction(int(aspect[1]), int(aspect[2]))
-    if rate := re.search(r", (\d+(?:\.\d+)?)(k?) fps", said):
+    if rate := re.search(r", (\d{1,9}(?:\.\d{1,9})?)(k?) fps", said):
         thousand = 1000 if rate[2] else 1
         ntsc = _NTSC.get(rate[1])
         stream.fps = round(ntsc * 1000 / 1001, 3) if ntsc else float(rate[1]) * thousand
@@ -285,7 +288,7 @@ def _picture(stream: Stream, parts: list[str], said: str, below: str) -> None:
 
 
 def _sound(stream: Stream, parts: list[str]) -> None:
-    if parts and (rate := re.fullmatch(r"(\d+) Hz", parts[0])):
+    if parts and (rate := re.fullmatch(r"(\d{1,10}) Hz", parts[0])):
         stream.sample_rate = int(rate[1])
         layout = parts[1] if len(parts) > 1 else ""
         stream.channels = _channels(layout)
@@ -298,7 +301,7 @@ def _channels(layout: str) -> int | None:
     word = re.split(r"[(\s]", layout)[0]
     if word in named:
         return named[word]
-    if re.fullmatch(r"\d+(\.\d)+", word):
+    if re.fullmatch(r"\d{1,2}(\.\d){1,3}", word):
         return sum(map(int, word.split(".")))
     return int(word) if re.fullmatch(r"\d{1,3}", word) else None
 

@@ -34,6 +34,14 @@ _CODECS = {
 }
 _MUXERS = {"mp3": "mp3", "m4a": "ipod", "aac": "adts", "opus": "ogg", "flac": "flac", "wav": "wav"}
 _DEFAULT_KBPS = {"mp3": 192, "m4a": 160, "aac": 160, "opus": 112}
+# What each encoder takes; ffmpeg's own list for Opus is longer than what libopus then does.
+_LAYOUTS = {
+    "mp3": "mono|stereo",
+    "opus": "mono|stereo|3.0|quad|5.0|5.1|6.1|7.1",
+    "aac": "mono|stereo|3.0|4.0|5.0|5.1|7.1(wide)|6.1|7.1",
+    "m4a": "mono|stereo|3.0|4.0|5.0|5.1|7.1(wide)|6.1|7.1",
+    "flac": "mono|stereo|3.0|quad|5.0|5.0(side)|5.1|5.1(side)|6.1|7.1",
+}
 # Where the sound was recorded, as cameras and telephones write it.
 _PLACES = ("location", "location-eng", "com.apple.quicktime.location.ISO6709", "xyz")
 
@@ -70,6 +78,12 @@ def encoded(
     if kind == "m4a":
         options += ["-movflags", "+faststart"]
     return [*options, "-f", _MUXERS[kind]]
+
+
+def layouts(kind: str) -> list[str]:
+    """The filter, if any, that brings channels into an order that the format has."""
+    known = _LAYOUTS.get(kind)
+    return [f"aformat=channel_layouts={known}"] if known else []
 
 
 def tags(*, keep: bool) -> list[str]:

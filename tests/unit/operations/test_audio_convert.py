@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import struct
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,38 @@ def test_tags_stay_and_places_go(tmp_path: Path) -> None:
         ran = converted(tmp_path / str(keep), data, "film.mp4", format="m4a", keep_tags=keep)
         assert (b"Our garden" in ran.data) == keep
         assert b"loci" not in ran.data
+
+
+def wav_of(channels: int, mask: int) -> bytes:
+    """Half a second of silence; the mask says where its loudspeakers stand."""
+    body = bytes(2 * channels * 22_050)
+    known = bytes.fromhex("0100000000001000800000aa00389b71")
+    form = struct.pack("<HHIIHH", 0xFFFE, channels, 44_100, 88_200 * channels, 2 * channels, 16)
+    form += struct.pack("<HHI", 22, 16, mask) + known
+    chunks = b"WAVEfmt " + struct.pack("<I", len(form)) + form
+    chunks += b"data" + struct.pack("<I", len(body)) + body
+    return b"RIFF" + struct.pack("<I", len(chunks)) + chunks
+
+
+@pytest.mark.parametrize("operation", ["audio.convert", "audio.normalize"])
+@pytest.mark.parametrize(
+    ("channels", "mask"), [(3, 0x7), (4, 0x107), (6, 0x3F), (6, 0x60F), (8, 0x63F)]
+)
+def test_loudspeakers_of_any_order_are_taken(
+    operation: str, channels: int, mask: int, tmp_path: Path
+) -> None:
+    """5.1 with the loudspeakers at the side is the usual one of films; Opus has another."""
+    for kind in ("opus", "flac", "mp3"):
+        folder = tmp_path / kind
+        folder.mkdir()
+        ran = run(operation, folder, wav_of(channels, mask), "a.wav", format=kind)
+        assert ran.work.outputs[0].path.stat().st_size > 100
+
+
+def test_more_channels_than_a_format_has_are_no_damage(tmp_path: Path) -> None:
+    with pytest.raises(BadInput) as caught:
+        run("audio.convert", tmp_path, wav_of(30, 0), "a.wav", format="opus")
+    assert caught.value.job_code == "unsupported_variant"
 
 
 def test_a_film_without_sound_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import signal
@@ -242,6 +243,67 @@ def test_an_mp4_without_its_index_is_damaged(share: float, tmp_path: Path) -> No
     assert error.job_code == "corrupt_input"
 
 
+# --- what it says that is not its own ------------------------------------------------------------
+
+
+def flac_with(*tags: bytes) -> bytes:
+    """A tone with these tags; their names may be anything but `=`."""
+    data, kept, at = tone("flac"), b"", 4
+    while True:
+        kind, size = data[at], int.from_bytes(data[at + 1 : at + 4], "big")
+        if kind & 0x7F == 0:
+            kept = b"fLaC\0" + data[at + 1 : at + 4 + size]
+        at += 4 + size
+        if kind & 0x80:
+            break
+    tagged = struct.pack("<I1sI", 1, b"x", len(tags))
+    tagged += b"".join(struct.pack("<I", len(tag)) + tag for tag in tags)
+    return kept + b"\x84" + len(tagged).to_bytes(3, "big") + tagged + data[at:]
+
+
+NINES = b"9" * 5000
+PICTURE = b"  Stream #0:1: Video: h264, yuv420p, 64x48"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(b"{", b"{\n}", b'{\n\t"input_i" : "\\"\n}'),
+        b"  Stream #0:" + NINES + b": Audio: x, 44100 Hz, mono",
+        b"  Stream #0:7(default): Audio: x, " + NINES + b" Hz, 1" + b".1" * 3000,
+        b"  Duration: " + NINES + b":00:00.00, bitrate: " + NINES + b" kb/s",
+        PICTURE + b", " + NINES + b" fps, SAR 0:0",
+        PICTURE + b"\n displaymatrix: rotation of " + NINES + b" degrees",
+        PICTURE + b"\n displaymatrix: rotation of -.. degrees",
+        b"Output #0",
+        b"Unrecognized option 'x'.\nError parsing options for output file",
+        b"[x] cannot allocate memory",
+    ],
+)
+def test_names_of_tags_that_look_like_messages_are_harmless(line: bytes, tmp_path: Path) -> None:
+    whole = flac_with(b"A\n" + line + b"\nB=x")
+    start = whole.index(b"\xff\xf8")
+    for number, data in enumerate((whole, whole[:start] + bytes(200))):
+        for operation in ("media.info", "audio.normalize"):
+            folder = tmp_path / f"{operation}-{number}"
+            folder.mkdir()
+            try:
+                ran = run(operation, folder, data, "x.flac", media_type="audio/flac")
+            except (BadInput, OutOfResources):
+                continue
+            told = ran.work.outputs[-1].path.read_text(encoding="utf-8")
+            json.loads(told, parse_constant=pytest.fail)
+
+
+def test_a_title_is_no_message(tmp_path: Path) -> None:
+    titles = (b"TITLE=Out of memory", b"ARTIST=Unrecognized option 'x'. Option not found")
+    data = flac_with(*titles)
+    data = data[: data.index(b"\xff\xf8")] + bytes(200)
+    with pytest.raises(BadInput) as caught:
+        run("audio.normalize", tmp_path, data, "x.flac", media_type="audio/flac")
+    assert caught.value.job_code == "corrupt_input"
+
+
 # --- how it ended --------------------------------------------------------------------------------
 
 
@@ -275,6 +337,9 @@ def test_an_mp4_without_its_index_is_damaged(share: float, tmp_path: Path) -> No
         (1, "av_interleaved_write_frame(): File too large", OutOfResources, "scratch_full"),
         (1, "Decoder (codec av1) not found", BadInput, "unsupported_variant"),
         (1, "Unknown encoder 'libx264'", JobError, "program_missing"),
+        (1, "Invalid channel layout 5.1(side) for 9", BadInput, "unsupported_variant"),
+        (1, "Specified sample rate 9 is not supported", BadInput, "unsupported_variant"),
+        (1, "Stream map '' matches no streams.\nError parsing options", BadInput, "corrupt_input"),
         (
             1,
             "Number of streams exceeds max_streams parameter (50)\nCannot allocate memory",

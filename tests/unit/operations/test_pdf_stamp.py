@@ -160,10 +160,10 @@ def test_all_else_stays(tmp_path: Path) -> None:
 def test_page_of_no_size_is_damaged(tmp_path: Path) -> None:
     data = pdf(("One",)).replace(b"[0 0 200.0 100.0]", b"[0 0 %s.0 100]" % (b"9" * 400))
     data = data.replace(b"[0 0 200 100]", b"[0 0 %s.0 100]" % (b"9" * 400))
-    for call in (lambda: run("pdf.info", tmp_path, data, "a.pdf"),
-                 lambda: run("pdf.stamp", tmp_path, data, "a.pdf", text="x")):  # fmt: skip
+    for operation in ("pdf.info", "pdf.stamp"):
+        params: dict[str, Any] = {"text": "x"} if operation == "pdf.stamp" else {}
         with pytest.raises(BadInput) as caught:
-            call()
+            run(operation, tmp_path, data, "a.pdf", **params)
         assert caught.value.job_code == "corrupt_input"
 
 

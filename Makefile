@@ -97,6 +97,10 @@ faults-full: $(STAMP) ## the same at length; writes docs/faults-report.md (an ho
 soak: $(STAMP) ## the same round and round (ARGS='--minutes 60')
 	$(BIN)/python tests/faults/run.py --soak $(ARGS)
 
+.PHONY: corpus
+corpus: $(STAMP) ## every operation on every file of some folders (ARGS='FOLDER...')
+	$(BIN)/python tests/corpus/run.py $(ARGS)
+
 .PHONY: bench-operations
 bench-operations: $(STAMP) ## thumbnails, a table and a PDF, against their bare engines (ten minutes)
 	$(BIN)/python bench/operations.py $(ARGS)

@@ -1,0 +1,1 @@
+"""Every operation over folders full of files: `run.py` is the entry."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
@@ -20,6 +21,7 @@ from fileproc.operations.work import BadInput, OutOfResources, Work
 
 NAME: Final = "soffice"
 _RESTART = 81  # EXITHELPER_NORMAL_RESTART, in desktop/source/app/app.cxx of LibreOffice
+_CRASHED = {77, 79}  # a fatal error (333, as a byte), and EXITHELPER_CRASH_WITH_RESTART
 _STARTS = 3
 _RANGE = re.compile(r"[1-9][0-9]{0,5}(-[1-9][0-9]{0,5})?")
 _STANDARDS = {"pdf": 0, "pdf/a-1b": 1, "pdf/a-2b": 2, "pdf/a-3b": 3}
@@ -170,12 +172,15 @@ def _options(params: ToPdf) -> str:
 
 def _failure(ended: Ended, params: ToPdf) -> JobError:
     """The job's error for a run without a PDF."""
-    if ended.code < 0:
-        return programs.death(-ended.code, "LibreOffice crashed.")
+    # It aborts where memory is out, and says why before.
     if re.search(r"bad_alloc|out of memory|cannot allocate|temporarily", ended.said, re.IGNORECASE):
         return OutOfResources(
             "The document needs more memory than one attempt may use.", code="out_of_memory"
         )
+    if ended.code < 0:
+        return programs.death(-ended.code, "LibreOffice crashed.")
+    if ended.code in _CRASHED or "Unspecified Application Error" in ended.said:
+        return programs.death(signal.SIGABRT, "LibreOffice crashed.")
     if "loading shared libraries" in ended.said:
         return JobError("The LibreOffice of this worker lacks a library.", code="program_missing")
     if params.pages != "all" and "could not be loaded" not in ended.said:

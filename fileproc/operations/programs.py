@@ -77,7 +77,8 @@ def _soffice() -> Program | None:
     found = shutil.which("soffice") or shutil.which("libreoffice")
     folder = Path(found).resolve().parent if found else None
     path = _usable(folder / "soffice.bin") if folder else None
-    if path is None or not all(path.with_name(name).exists() for name in _OFFICE_PARTS):
+    parts = [] if path is None else [path.with_name(name) for name in _OFFICE_PARTS]
+    if path is None or not all(map(_readable, parts)):
         return None
     reads = (path.parents[1], *(Path(name) for name in _OFFICE_READS))
     return Program(path, reads, mute_socket=True)
@@ -86,8 +87,14 @@ def _soffice() -> Program | None:
 def _tesseract() -> Program | None:
     path = _usable(shutil.which("tesseract"))
     folders = (folder for pattern in _TESSDATA for folder in sorted(Path("/usr").glob(pattern)))
-    data = next((folder for folder in folders if any(folder.glob("*.traineddata"))), None)
+    data = next(
+        (folder for folder in folders if any(map(_readable, folder.glob(_LANGUAGES)))), None
+    )
     return Program(path, (data, *_beside(path))) if path and data else None
+
+
+def _readable(path: Path) -> bool:
+    return os.access(path, os.R_OK)
 
 
 def _usable(found: str | Path | None) -> Path | None:
@@ -132,6 +139,7 @@ _TESSDATA = (
     "share/tesseract/tessdata",
     "local/share/tessdata",
 )
+_LANGUAGES = "*.traineddata"
 _TITLES = {"ffmpeg": "ffmpeg", "soffice": "LibreOffice", "tesseract": "Tesseract"}
 _LOOKS: dict[str, Callable[[], Program | None]] = {
     "ffmpeg": _ffmpeg,

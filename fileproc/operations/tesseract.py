@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,7 +34,8 @@ def engine(work: Work) -> str:
 def languages(program: Program) -> list[str]:
     """The languages that are installed, by their names; scripts as `script/Latin`."""
     folder = program.reads[0]
-    paths = (path.relative_to(folder) for path in folder.rglob("*.traineddata"))
+    found = (path for path in folder.rglob("*.traineddata") if os.access(path, os.R_OK))
+    paths = (path.relative_to(folder) for path in found)
     return sorted({str(path.with_suffix("")) for path in paths} - _NO_LANGUAGES)
 
 

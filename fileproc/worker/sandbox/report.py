@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fileproc.worker.zygote.kernel import Kernel
-from fileproc.worker.zygote.selftest import PROBES
+from fileproc.worker.zygote.selftest import PROBES, PROBES_WITH_PROGRAMS, Probe
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +36,20 @@ class SandboxReport:
         return not self.missing
 
 
-def report_of(kernel: Kernel, found: Mapping[str, bool]) -> SandboxReport:
-    """From what the kernel has and what the self-test found (probe -> got through)."""
-    through = [PROBES[name] for name, open_ in found.items() if open_]
-    missing = [*_absent(kernel), *(f"A job can {probe.could}." for probe in through)]
+def report_of(
+    kernel: Kernel, found: Mapping[str, bool], with_programs: Sequence[Mapping[str, bool]] = ()
+) -> SandboxReport:
+    """From what the kernel has and what the self-test found (probe -> got through).
+
+    `with_programs` has the same of children that may execute programs, for each kind of them.
+    """
+    through = _through(found, PROBES, kernel, "A job can {}.")
+    for each in with_programs:
+        sentence = "A job that starts a program can {}."
+        through |= _through(each, PROBES_WITH_PROGRAMS, kernel, sentence)
+    count, refused = 0, 0
+    for each in (found, *with_programs):
+        count, refused = count + len(each), refused + sum(not open_ for open_ in each.values())
     return SandboxReport(
         landlock=kernel.landlock,
         seccomp=kernel.seccomp,
@@ -48,12 +58,23 @@ def report_of(kernel: Kernel, found: Mapping[str, bool]) -> SandboxReport:
             "landlock": f"ABI {kernel.landlock}" if kernel.landlock else "no",
             "seccomp": _yes(kernel.seccomp),
             "rlimits": _yes(kernel.rlimits),
-            "self_test": f"{len(found) - len(through)} of {len(found)} refused",
+            "self_test": f"{refused} of {count} refused",
         },
-        missing=tuple(missing),
-        broken=tuple(f"A job can {item.could}." for item in through if item.held_by(kernel)),
+        missing=(*_absent(kernel), *through),
+        broken=tuple(sentence for sentence, held in through.items() if held),
         advice=_advice(),
     )
+
+
+def _through(
+    found: Mapping[str, bool], probes: Mapping[str, Probe], kernel: Kernel, sentence: str
+) -> dict[str, bool]:
+    """A sentence for each attempt that got through -> whether a layer should have held it."""
+    return {
+        sentence.format(probes[name].could): probes[name].held_by(kernel)
+        for name, open_ in found.items()
+        if open_
+    }
 
 
 def _absent(kernel: Kernel) -> list[str]:

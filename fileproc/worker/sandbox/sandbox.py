@@ -168,18 +168,29 @@ class Sandbox:
     # --- the self-test -------------------------------------------------------------------------
 
     async def _test_itself(self, scratch_dir: Path | None) -> SandboxReport:
-        """Let a real child try to get out.
+        """Let real children try to get out: one of each profile that jobs will have.
 
         Raises:
-            EngineError: it could not even work in its folder.
+            EngineError: one could not even work in its folder.
         """
+        by_profile = {program.mute_socket: name for name, program in self._programs.items()}
+        plain, *others = [
+            await self._tried(scratch_dir, programs)
+            for programs in ((), *((name,) for name in by_profile.values()))
+        ]
+        return report_of(self._kernel, plain, others)
+
+    async def _tried(
+        self, scratch_dir: Path | None, programs: tuple[str, ...]
+    ) -> Mapping[str, bool]:
         with _place(scratch_dir) as (folder, outside):
-            attempt = Attempt(_self_test(folder, outside), await self._zygote(), lambda _: None)
+            assignment = _self_test(folder, outside, programs)
+            attempt = Attempt(assignment, await self._zygote(), lambda _: None)
             ending = await self._run(attempt)
         if not isinstance(attempt.answer, Probed):
             why = ending.error.detail if ending.error else "It said nothing."
             raise EngineError(f"A sandboxed process cannot work on this machine: {why}")
-        return report_of(self._kernel, attempt.answer.open)
+        return attempt.answer.open
 
 
 @contextmanager
@@ -195,15 +206,20 @@ def _place(scratch_dir: Path | None) -> Iterator[tuple[Path, Path]]:
         yield folder, outside
 
 
-def _self_test(folder: Path, outside: Path) -> Assignment:
+def _self_test(folder: Path, outside: Path, programs: tuple[str, ...]) -> Assignment:
     return Assignment(
         id="self-test",
         operation=selftest.NAME,
-        params={"outside": str(outside), "worker": os.getpid()},
+        params={
+            "outside": str(outside),
+            "worker": os.getpid(),
+            "programs": bool(programs),
+        },
         attempt=1,
         folder=folder,
         inputs=[],
         limits=Limits(timeout_s=_SELF_TEST_S),
+        programs=programs,
     )
 
 

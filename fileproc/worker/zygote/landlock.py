@@ -124,8 +124,13 @@ def _holds_modules(path: Path) -> bool:
 
 def _outermost(paths: Iterable[Path]) -> list[Path]:
     """The paths that exist, resolved, without those that lie below another."""
-    real = sorted({path.resolve() for path in paths if path.exists()})
+    real = sorted({path.resolve() for path in paths if _is_there(path)})
     return [path for path in real if not any(parent in real for parent in path.parents)]
+
+
+def _is_there(path: Path) -> bool:
+    """Whether this user can reach it: one in a folder that is closed to him is as good as none."""
+    return os.access(path, os.F_OK)
 
 
 def _rule(path: Path, rights: int) -> Rule:

@@ -10,8 +10,9 @@ import contextlib
 import os
 import resource
 import socket
+import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +64,14 @@ def _fork(_: Place) -> None:
 
 
 def _run_program(_: Place) -> None:
-    with contextlib.suppress(FileNotFoundError):  # it looked for it: nothing held it
-        os.execv("/nowhere/fileproc", ["fileproc"])  # noqa: S606 - it must not exist
+    """One that may be read, and that no operation names."""
+    if (pid := os.fork()) == 0:
+        try:
+            os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", ""])  # noqa: S606 - ours
+        finally:
+            os._exit(1)
+    if os.waitpid(pid, 0)[1]:
+        raise PermissionError("it was not started")
 
 
 def _raise_limit(_: Place) -> None:
@@ -80,6 +87,13 @@ def _open_many(_: Place) -> None:
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
+
+
+def _unix_socket(_: Place) -> None:
+    """To anybody: LibreOffice's jobs may make one, and connect it to nobody."""
+    nobody = (FileNotFoundError, ConnectionRefusedError)
+    with socket.socket(socket.AF_UNIX) as end, contextlib.suppress(*nobody):
+        end.connect("/nowhere/fileproc")
 
 
 def _socket(family: socket.AddressFamily) -> None:
@@ -113,12 +127,12 @@ PROBES: Mapping[str, Probe] = {
     "internet_socket": Probe(
         "open network sockets", lambda _: _socket(socket.AF_INET), seccomp=True
     ),
-    "unix_socket": Probe("open Unix sockets", lambda _: _socket(socket.AF_UNIX), seccomp=True),
+    "unix_socket": Probe("connect Unix sockets", _unix_socket, seccomp=True),
     "signal_worker": Probe(
         "send signals to the worker", lambda place: os.kill(place.worker, 0), 6, True
     ),
     "make_process": Probe("start processes", _fork, seccomp=True),
-    "run_program": Probe("run other programs", _run_program, seccomp=True),
+    "run_program": Probe("run other programs", _run_program, 1, seccomp=True),
     "raise_limit": Probe("raise its own limits", _raise_limit, seccomp=True),
     "open_files": Probe("open a thousand files", _open_many, rlimits=True),
     **(
@@ -142,6 +156,13 @@ PROBES: Mapping[str, Probe] = {
     ),
 }
 
+# Of a child whose operation starts a program: it may make processes, and Landlock alone decides
+# what they execute.
+PROBES_WITH_PROGRAMS: Mapping[str, Probe] = {
+    **{name: entry for name, entry in PROBES.items() if name != "make_process"},
+    "run_program": replace(PROBES["run_program"], seccomp=False),
+}
+
 
 def probe(params: Mapping[str, Any]) -> dict[str, bool]:
     """Try everything, in the child: name -> whether it got through.
@@ -151,7 +172,8 @@ def probe(params: Mapping[str, Any]) -> dict[str, bool]:
     """
     place = Place(Path(params["outside"]), int(params["worker"]))
     Path("written").write_bytes(b"as it must be")
-    return {name: _gets_through(entry, place) for name, entry in PROBES.items()}
+    probes = PROBES_WITH_PROGRAMS if params["programs"] else PROBES
+    return {name: _gets_through(entry, place) for name, entry in probes.items()}
 
 
 def _gets_through(entry: Probe, place: Place) -> bool:

@@ -237,6 +237,9 @@ def test_loops_in_a_compound_file_end(tmp_path: Path) -> None:
     ("code", "said", "expected"),
     [
         (-6, "", "crashed"),
+        (-6, "terminate called after throwing an instance of 'std::bad_alloc'", "out_of_memory"),
+        (77, "", "crashed"),
+        (1, "Unspecified Application Error", "crashed"),
         (-9, "", "killed"),
         (-25, "", "scratch_full"),
         (1, "terminate called after throwing an instance of 'std::bad_alloc'", "out_of_memory"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fileproc.operations import catalogue, find, offered, programs
+from fileproc.operations import catalogue, find, offered, programs, tesseract
 from fileproc.operations.programs import Program, installed, missing, run
 
 PYTHON = Program(Path(sys.executable))
@@ -74,6 +74,29 @@ def test_libreoffice_is_the_program_behind_the_script_with_all_its_parts(path: P
     assert found.reads[0] == path / "libreoffice"
     assert found.mute_socket
     assert missing(("soffice",), {}) == ("LibreOffice",)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="as on Linux")
+def test_what_this_user_may_not_read_is_not_offered(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Root may read everything: the modes decide, as they do for others.
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: Path(path).stat().st_mode >> 6 & mode == mode
+    )
+    data = path / "tessdata"
+    data.mkdir()
+    monkeypatch.setattr(programs, "_TESSDATA", (str(data.relative_to("/")),))
+    monkeypatch.setattr(programs, "Path", lambda name: Path("/" if name == "/usr" else name))
+    names = ("soffice", "soffice.bin", "libswlo.so", "libsclo.so", "libsdlo.so", "tesseract")
+    for name in (*names, "tessdata/eng.traineddata"):
+        (path / name).write_bytes(b"\x7fELF")
+        (path / name).chmod(0o755)
+    assert {"soffice", "tesseract"} <= set(installed.__wrapped__())
+    (path / "libsclo.so").chmod(0)
+    (data / "eng.traineddata").chmod(0)
+    assert not {"soffice", "tesseract"} & set(installed.__wrapped__())
+    assert tesseract.languages(Program(path / "tesseract", (data,))) == []
 
 
 def test_the_wheel_has_one_where_the_path_has_none(monkeypatch: pytest.MonkeyPatch) -> None:

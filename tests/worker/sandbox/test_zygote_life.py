@@ -17,10 +17,12 @@ import pytest
 import uvloop
 
 from fileproc.errors import EngineError
+from fileproc.operations.programs import Program
 from fileproc.settings import SandboxMode, Settings
 from fileproc.worker.sandbox import Assignment, Sandbox, ZygoteLost
 from fileproc.worker.sandbox import attempt as attempts
 from fileproc.worker.zygote.kernel import Kernel, detect
+from fileproc.worker.zygote.selftest import PROBES, PROBES_WITH_PROGRAMS
 
 HERE = Path(__file__).parent
 HOSTILE = (str(HERE / "hostile.py"),)
@@ -304,6 +306,28 @@ async def test_with_every_layer_the_report_is_complete(sandbox: Sandbox) -> None
     assert sandbox.report.layers["landlock"] == f"ABI {kernel.landlock}"
     refused, of, total, *_ = sandbox.report.layers["self_test"].split()
     assert (refused, of) == (total, "of")
+
+
+async def test_children_that_may_execute_programs_are_tested_as_well(settings: Settings) -> None:
+    kernel = detect()
+    if not (kernel.landlock and kernel.seccomp):
+        pytest.skip("this kernel lacks a layer")
+    there = {
+        "ffmpeg": Program(Path("/nowhere/ffmpeg")),
+        "tesseract": Program(Path("/nowhere/tesseract")),
+        "soffice": Program(Path("/nowhere/soffice.bin"), mute_socket=True),
+    }
+    async with Sandbox.open(settings, kernel=kernel, programs=there) as sandbox:
+        assert sandbox.report.complete, sandbox.report.missing
+        total = len(PROBES) + 2 * len(PROBES_WITH_PROGRAMS)
+        assert sandbox.report.layers["self_test"] == f"{total} of {total} refused"
+
+    # Which programs, Landlock decides: without it that is open, and said.
+    bare = Kernel(landlock=0, seccomp=True)
+    async with Sandbox.open(settings, kernel=bare, programs=there) as sandbox:
+        assert "A job that starts a program can run other programs." in sandbox.report.missing
+        assert "A job can run other programs." not in sandbox.report.missing
+        assert sandbox.report.broken == ()
 
 
 async def test_an_import_that_fails_is_told_at_start(

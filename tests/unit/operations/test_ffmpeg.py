@@ -236,6 +236,24 @@ def test_mutations_end_in_a_code_or_a_result(suffix: str, media_type: str, tmp_p
     assert codes <= {"corrupt_input", "stream_missing", "unsupported_variant"}
 
 
+@pytest.mark.parametrize("seed", range(21))
+def test_matroska_that_is_invalid_ends_in_a_code(seed: int, tmp_path: Path) -> None:
+    """Identifiers and lengths of its head are others: loops, lies, parts within themselves."""
+    chance, data = random.Random(seed), bytearray(film("mkv"))
+    places = [at for at in range(900) if data[at] in {0x1A, 0x18, 0x16, 0xAE, 0xEC, 0x01, 0x86}]
+    for at in chance.sample(places, min(len(places), 1 + seed)):
+        data[at : at + 4] = chance.choice(
+            (b"\x01\xff\xff\xff", b"\x18\x53\x80\x67", b"\xae\xff\0\0")
+        )
+    try:
+        found = media.probe(work_on(tmp_path, bytes(data), "video/x-matroska"))
+    except (BadInput, OutOfResources) as error:
+        code = error.job_code
+    else:
+        code = "" if found.streams else "no streams"
+    assert code in {"", "corrupt_input", "unsupported_variant", "media_too_long"}
+
+
 @pytest.mark.parametrize("share", [0, 0.01, 0.5])
 def test_an_mp4_without_its_index_is_damaged(share: float, tmp_path: Path) -> None:
     data = film()

@@ -274,12 +274,16 @@ def export(
         cells = json_line(columns)
         options = "FORMAT csv, HEADER false, QUOTE '', ESCAPE '', DELIMITER '\x01'"
     else:
+        # DuckDB refuses such a text for null, although it can be quoted as any other.
+        odd = '"' in text.null or text.delimiter in text.null
+        shown = (as_cell(column, escape=text.escape) for column in columns)
+        filled = (f"coalesce({cell}, {literal(text.null)})" if odd else cell for cell in shown)
         cells = ", ".join(
-            f"{as_cell(column, escape=text.escape)} AS {quoted(column.name)}" for column in columns
+            f"{cell} AS {quoted(column.name)}" for cell, column in zip(filled, columns, strict=True)
         )
         options = (
             f"FORMAT csv, HEADER true, DELIMITER {literal(text.delimiter)},"
-            f" NULLSTR {literal(text.null)}"
+            f" NULLSTR {literal('' if odd else text.null)}"
         )
     with judged(), reporting(connection, work, "write"):
         connection.execute(

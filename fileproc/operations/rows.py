@@ -24,6 +24,7 @@ from fileproc.operations.work import BadInput
 CHUNK_BYTES: Final = 1024 * 1024
 MAX_RECORD: Final = 8 * 1024 * 1024  # characters of one record, newlines in quotes included
 MAX_COLUMNS: Final = 10_000
+MAX_DEPTH: Final = 200  # of objects and lists within each other, in JSON
 DELIMITERS: Final = (",", "\t", ";", "|")
 
 _encoded = json.encoder.encode_basestring
@@ -97,8 +98,10 @@ class Lines:
     def _decoded(self, decoder: codecs.IncrementalDecoder, chunk: bytes) -> str:
         try:
             return decoder.decode(chunk, final=not chunk)
-        except UnicodeDecodeError as exc:
-            line = self._before + exc.object[: exc.start].count(b"\n") + 1
+        except UnicodeError as exc:  # that of UTF-16 without a mark says no more
+            line = self._before + 1
+            if isinstance(exc, UnicodeDecodeError):
+                line += exc.object[: exc.start].count(b"\n")
             raise BadInput(
                 f"Line {line:,} is not valid {self._encoding.removesuffix('-sig').upper()};"
                 " say which encoding the file has with the parameter encoding.",
@@ -134,7 +137,10 @@ def is_plain(path: Path, delimiter: str) -> bool:
     DuckDB 2.0 loses rows where newlines in quotes differ from those between rows, and is lenient
     with blanks around quotes even in its strict mode. So: one kind of newline all over, quotes only
     at the edges of cells or doubled within quotes, no NUL. A fuzz against the csv module holds it.
+    A delimiter of several bytes is none: parts of it are parts of other characters.
     """
+    if not delimiter.isascii():
+        return False
     edges = b"\r\n" + delimiter.encode()
     newlines = returns = both = 0
     inside, tail = 0, b""
@@ -226,11 +232,15 @@ def sniff_delimiter(path: Path, encoding: str, *, fallback: str) -> str:
     """The delimiter that cuts the first rows into the most, equally many columns."""
     with path.open("rb") as file:
         head = file.read(64 * 1024)
-    text = codecs.getincrementaldecoder(encoding)(errors="replace").decode(head)
-    sample = text[: _end_of_last_line(text)] or text
+        whole = not file.read(1)
+    try:
+        text = codecs.getincrementaldecoder(encoding)(errors="replace").decode(head)
+    except UnicodeError:  # UTF-16 without a mark: whoever reads it says so
+        return fallback
+    whole = whole or not _end_of_last_line(text)  # a first row that is longer than that
     best, most = fallback, 1
     for delimiter in (fallback, *DELIMITERS):
-        widths = [len(row) for row in texts.rows_of(sample, delimiter)]
+        widths = [len(row) for row in texts.rows_of(text, delimiter, whole=whole)]
         if widths and min(widths) == max(widths) > most:
             best, most = delimiter, widths[0]
     return best
@@ -330,9 +340,24 @@ def object_decoder() -> Callable[[str], dict[str, Any] | str]:
             return "is not valid JSON."
         if not isinstance(value, dict):
             return "is not a JSON object, as each line has to be."
+        # Quotes may hold brackets as well, so this is no more than a reason to look.
+        if line.count("{") + line.count("[") > MAX_DEPTH and _is_deep(value):
+            return f"is JSON nested deeper than {MAX_DEPTH} levels."
         return value
 
     return read
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [part for one in level for part in _within(one)]
+    return bool(level)
+
+
+def _within(value: dict[str, Any] | list[Any]) -> Iterator[Any]:
+    parts = value.values() if isinstance(value, dict) else value
+    return (part for part in parts if isinstance(part, dict | list))
 
 
 def _refused_constant(name: str) -> Any:

@@ -288,10 +288,14 @@ def _by_statement(work: Work, sql: str, source: Path, path: Path, writing: resul
 
     made = work.folder / secrets.token_hex(16)  # which the statement cannot name
     with columnar.connected(work, [source, made]) as connection:
-        connection.execute(
-            f"CREATE VIEW {statements.TABLE} AS"
-            f" SELECT * FROM read_parquet({literal(str(source.resolve()))})"
-        )
+        try:
+            with columnar.judged():
+                connection.execute(
+                    f"CREATE VIEW {statements.TABLE} AS"
+                    f" SELECT * FROM read_parquet({literal(str(source.resolve()))})"
+                )
+        except columnar.Refused as exc:
+            raise tables.damaged() from exc
         try:
             question = Query(statements.checked(connection, sql), [])
             _check_names([c.name for c in columnar.describe(connection, question.sql)])

@@ -34,11 +34,23 @@ _MAX_WIDTH: Final = 16_384
 _MAX_TEXT: Final = 32_767
 _RATIO_FROM: Final = 100 * 1024  # bytes; less may shrink as it likes
 _BYTES_PER_CELL: Final = 128  # calamine holds the sheet in memory, empty cells of its box as well
+_BYTES_PER_TAG: Final = (
+    1024  # in lists of sheets, styles and parts, which are short in honest files
+)
 _EXACT_INT: Final = 2**53  # Excel's numbers are doubles
 _PART = re.compile(r"(xl/|_rels/|\[Content_Types\]\.xml$).*", re.IGNORECASE)
 _DTD = re.compile(rb"<!(?!--|\[CDATA\[)")
-_PLACE = re.compile(rb"""\br\s*=\s*["']([A-Za-z]{0,4})([0-9]{1,10})["']""")
-_CELL = re.compile(rb"<(?:[\w.-]{1,60}:)?(row|c)[\s/>]([^<>]*)")
+_PLACE = re.compile(rb"""\br\s*=\s*["']([A-Za-z]*)([0-9]+)["']""")
+_CELL = re.compile(rb"<(?:[\w.-]{1,60}:)?(row|c)([\s/>][^<>]*)")
+# The attributes of a tag up to the one that is its place; a text that looks like one is none.
+_PLACED_CELL = re.compile(
+    rb"""<(?:[\w.-]{1,60}:)?c(?:\s+[^\s=<>"']+\s*=\s*(?:"[^"<>]*"|'[^'<>]*'))*?"""
+    rb"""\s+r\s*=\s*["'][A-Za-z]+[0-9]+["']"""
+)
+# Where tags can stand that are none: comments and the like, and values of attributes.
+_HIDING = re.compile(rb"""<!|(?!^)<\?|=\s*(?:"[^"<]*<|'[^'<]*<)""")
+_ITEM = re.compile(rb"<(?:[\w.-]{1,60}:)?si[\s/>]")
+_LIST = re.compile(r"(.*\.rels|xl/(workbook|styles)\.xml|\[content_types\]\.xml)", re.IGNORECASE)
 
 
 def engine() -> str:
@@ -244,7 +256,7 @@ def _too_large(work: Work) -> BadInput:
 
 
 def _copy_part(work: Work, packed: IO[bytes], plain: IO[bytes], part: zipfile.ZipInfo) -> None:
-    done, tail, box = 0, b"", _Box()
+    done, tail, box = 0, b"", _Box(is_list=bool(_LIST.fullmatch(part.filename)))
     while chunk := packed.read(CHUNK_BYTES):
         done += len(chunk)
         if _too_dense(done, part.compress_size):
@@ -260,14 +272,30 @@ def _copy_part(work: Work, packed: IO[bytes], plain: IO[bytes], part: zipfile.Zi
 
 
 class _Box:
-    """The box that the cells of a sheet lie in: no smaller than calamine will make it."""
+    """The box that the cells of a sheet lie in: no smaller than calamine will make it.
 
-    __slots__ = ("across", "down", "loose", "rows", "run")
+    In the parts that are no sheets, what it keeps of them is counted.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = (
+        "across",
+        "cells",
+        "down",
+        "hiding",
+        "is_list",
+        "items",
+        "loose",
+        "rows",
+        "run",
+        "tags",
+    )
+
+    def __init__(self, *, is_list: bool) -> None:
+        self.is_list = is_list
         self.across = self.down = 1  # as far as the places go that cells say they have
-        self.rows = 0
+        self.rows = self.cells = self.items = self.tags = 0
         self.run = self.loose = 0  # cells without a place, in this row, and in the longest
+        self.hiding = False  # what looks like the begin of a row may be none
 
     @property
     def area(self) -> int:
@@ -275,24 +303,53 @@ class _Box:
             return self.across * self.down
         return (self.across + self.loose) * (self.down + self.rows)
 
+    def fits(self, memory_bytes: int) -> bool:
+        """Whether it can be laid out in so much memory, and is no larger than any sheet."""
+        cells = max(self.area, self.cells, self.items)
+        return (
+            cells <= memory_bytes // _BYTES_PER_CELL
+            and self.tags <= memory_bytes // _BYTES_PER_TAG
+            and self.across <= _MAX_WIDTH
+            and self.down <= MAX_ROWS
+        )
+
     def take(self, text: bytes) -> None:
         """Look at some whole tags."""
+        if self.is_list:
+            self.tags += text.count(b"<")
+            return
         places = _PLACE.findall(text)
         for letters in {letters for letters, _ in places}:
             self.across = max(self.across, _column(letters))
-        self.down = max([self.down, *map(int, {number for _, number in places})])
+        self.down = max([self.down, *map(_number, {number for _, number in places})])
         self.rows += text.count(b"<row") + text.count(b":row")
-        if text.count(b"<c") + text.count(b":c") <= len(places):
-            return
+        self.items += len(_ITEM.findall(text))
+        placed = len(_PLACED_CELL.findall(text))
+        self.cells += placed
+        if text.count(b"<c") + text.count(b":c") > placed:
+            self._take_loose(text)
+
+    def _take_loose(self, text: bytes) -> None:
+        self.hiding = self.hiding or bool(_HIDING.search(text))
         for kind, attributes in _CELL.findall(text):
             if kind == b"row":
-                self.run = 0
-            elif not _PLACE.search(attributes):
+                self.run = self.run if self.hiding else 0
+            elif not _PLACED_CELL.match(b"<c" + attributes):
+                self.cells += 1
                 self.run += 1
                 self.loose = max(self.loose, self.run)
 
 
+def _number(digits: bytes) -> int:
+    """A row; where it has more digits than any, one beyond the last."""
+    digits = digits.lstrip(b"0")
+    return int(digits or b"0") if len(digits) < 10 else MAX_ROWS + 1  # noqa: PLR2004 - as said
+
+
 def _column(letters: bytes) -> int:
+    """A column; where it has more letters than any, one beyond the last."""
+    if len(letters) > 3:  # noqa: PLR2004 - as said
+        return _MAX_WIDTH + 1
     number = 0
     for letter in letters.upper():
         number = number * 26 + letter - 64
@@ -313,7 +370,7 @@ def _judge(work: Work, text: bytes, box: _Box) -> None:
     if b"\x00" in text:
         raise BadInput("The workbook has XML that is not in UTF-8.", code="unsupported_variant")
     box.take(text)
-    if box.area > work.limits.memory_bytes // _BYTES_PER_CELL:
+    if not box.fits(work.limits.memory_bytes):
         raise _too_large(work)
 
 

@@ -383,3 +383,106 @@ def test_input_is_left_as_it_was(tmp_path: Path) -> None:
     entry.run(work, entry.params.model_validate({"to": "parquet"}))
     assert path.read_bytes() == TABLE
     assert {item.name for item in tmp_path.iterdir()} == {"in", "out"}
+
+
+# --- hostile ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("media_type", [CSV, JSONL])
+@pytest.mark.parametrize("to", ["csv", "jsonl", "parquet"])
+def test_utf_16_without_its_mark_is_said(media_type: str, to: str, tmp_path: Path) -> None:
+    error = refusal(tmp_path, b'{"a":1}\n{"a":2}\n', to, media_type, encoding="utf-16")
+    assert error.job_code == "bad_encoding"
+
+
+@pytest.mark.parametrize(("start", "end"), [(b'{"a":', b"}"), (b"[", b"]")])
+@pytest.mark.parametrize("to", ["csv", "jsonl"])
+def test_json_is_nested_to_a_depth(start: bytes, end: bytes, to: str, tmp_path: Path) -> None:
+    def line(depth: int) -> bytes:
+        return b'{"a":' + start * (depth - 1) + b"1" + end * (depth - 1) + b"}\n"
+
+    assert converted(tmp_path, line(200), to, JSONL).count(b"1") == 1
+    for depth in (201, 480, 600, 900, 5_000, 200_000):
+        error = refusal(tmp_path, line(1) + line(depth), to, JSONL)
+        assert error.job_code == "bad_json"
+        assert "Line 2 " in error.detail
+    deep = run(
+        "table.convert", tmp_path, line(1) + line(900), "t", media_type=JSONL, to=to,
+        on_error="reject",
+    )  # fmt: skip
+    assert deep.work.outputs[0].path.read_bytes().count(b"1") == 1
+    assert b"deeper" in deep.work.outputs[1].path.read_bytes()
+
+
+def test_brackets_in_texts_are_not_depth(tmp_path: Path) -> None:
+    wide = json.dumps({"a": "[" * 500, "b": [[n] for n in range(500)]})
+    assert json.loads(converted(tmp_path, wide, "jsonl", JSONL)) == json.loads(wide)
+
+
+@pytest.mark.parametrize("to", ["csv", "tsv"])
+@pytest.mark.parametrize("null", ['"', "a,b", ",", 'x"y', "''", "\\N", "NULL"])
+def test_any_text_stands_for_null(null: str, to: str, tmp_path: Path) -> None:
+    table = parquet("SELECT NULL::VARCHAR AS a, NULL::INT AS b, 'x' AS c, '' AS d, [1] AS e")
+    found = read(converted(tmp_path, table, to, PARQUET, null=null), {"tsv": "\t"}.get(to, ","))
+    assert found == [list("abcde"), [null, null, "x", "", "[1]"]]
+
+
+@pytest.mark.parametrize("delimiter", ["\x00", "\x01", "\\", "'", ".", "-", "§", "→", "😀", "`"])
+def test_any_character_separates(delimiter: str, tmp_path: Path) -> None:
+    """Of `§` one byte ends other characters as well."""
+    table = [["a", "b"], [f"x{delimiter}y", 'ç"q"'], ['"', f"{delimiter}"], ["ħ", "1.5"]]
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer, delimiter=delimiter).writerows(table)
+    spelled = {"delimiter": delimiter, "output_delimiter": delimiter}
+    found = converted(tmp_path, buffer.getvalue(), "csv", **spelled)
+    assert read(found, delimiter) == table
+    _, rows_found = stored(tmp_path, buffer.getvalue(), delimiter=delimiter, types="text")
+    assert [list(row) for row in rows_found] == table[1:]
+    data = (tmp_path / "made.parquet").read_bytes()
+    found = converted(tmp_path, data, "csv", PARQUET, output_delimiter=delimiter)
+    assert read(found, delimiter) == table
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"," * 1_000_000 + b"\n", "too_many_columns"),
+        (b"a," * 4_000_000 + b"\n", "too_many_columns"),
+        (b"a,b\n1," + b"x" * 11_000_000 + b"\n", "record_too_long"),
+        (b'a,b\n1,"' + b"x\n" * 6_000_000 + b'"\n', "bad_csv"),
+        (b"\n" * 3_000_000, "empty_table"),
+        (b'a,b\n1,"2\n', "bad_csv"),
+        (b'a,b\n1,"2"3\n', "bad_csv"),
+        (b"a,b\n1\n", "ragged_rows"),
+        (b"a,b\n1,2,3\n", "ragged_rows"),
+        (b"a,b\n\xff,1\n", "bad_encoding"),
+        (b"\xff\xfea\x00,\x00b\x00\n\x00\x00\xd8,\x00", "bad_encoding"),
+        (b"\xff\xfea\x00,\x00b\x00\n", "bad_encoding"),
+        (b"\xef\xbb\xbf\xff,b\n", "bad_encoding"),
+    ],
+    ids=range(13),
+)
+@pytest.mark.parametrize("to", ["jsonl", "parquet"])
+def test_hostile_csv_is_refused_by_its_fault(
+    data: bytes, code: str, to: str, tmp_path: Path
+) -> None:
+    if code == "empty_table" and to == "jsonl":
+        assert converted(tmp_path, data, to, delimiter=",") == b""
+        return
+    assert refusal(tmp_path, data, to, delimiter=",").job_code == code
+
+
+def test_formulas_of_every_kind_are_disarmed_on_request(tmp_path: Path) -> None:
+    starts = ["=", "+", "-", "@", "\t", "\r"]
+    cells = [f"{start}cmd|' /C calc'!A0" for start in starts]
+    numbers = ["-1", "+2.5", "-1e9", "1"]
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer, quoting=csv.QUOTE_ALL).writerows([["a"], *([c] for c in cells + numbers)])
+    plain = buffer.getvalue()
+    safe = [["a"], *(["'" + cell] for cell in cells), *([number] for number in numbers)]
+    made = converted(tmp_path, plain, "parquet", types="text")
+    for data, kind in ((plain.encode(), CSV), (made, PARQUET)):
+        for to, delimiter in (("csv", ","), ("tsv", "\t")):
+            given = {"delimiter": ","} if kind == CSV else {}
+            found = converted(tmp_path, data, to, kind, escape_formulas=True, **given)
+            assert read(found, delimiter) == safe

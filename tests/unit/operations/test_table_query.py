@@ -275,6 +275,13 @@ def test_a_statement_that_fails_says_why(sql: str, says: str, tmp_path: Path) ->
     assert says in error.detail
 
 
+@pytest.mark.parametrize("data", [b"PAR1" + bytes(40) + b"PAR1", b"PAR1", b"no parquet"])
+def test_a_damaged_file_is_said_before_any_statement(data: bytes, tmp_path: Path) -> None:
+    with pytest.raises(BadInput) as caught:
+        run("table.query", tmp_path, data, "t", media_type=PARQUET, sql="SELECT 1 AS a FROM data")
+    assert caught.value.job_code == "corrupt_input"
+
+
 # {file} is a file that may not be read, {own} the input, {out} a file that may not be written,
 # {port} a server on this machine.
 HOSTILE = [

@@ -191,6 +191,101 @@ def test_sheet_of_a_huge_box_is_refused_before_it_is_laid_out(body: bytes, tmp_p
     )
 
 
+def far(place: str) -> bytes:
+    """Two cells, one of them at this place."""
+    cells = f'<c r="A1"><v>1</v></c><c r="{place}"><v>1</v></c>'
+    return of_sheet(f'<sheetData><row r="1">{cells}</row></sheetData>'.encode())
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "XFD00000001048576",
+        "XFD" + "0" * 60 + "1048576",
+        "AAAAXFD9",
+        "Z" * 60 + "9",
+        "A99999999999",
+        "A" + "9" * 5_000,
+        "A4294967296",
+        "XFD1048577",
+        "XFE1",
+    ],
+)
+def test_place_beyond_every_sheet_is_refused_however_it_is_spelled(
+    place: str, tmp_path: Path
+) -> None:
+    """The reader takes digits and letters without end, and would make a box of that size."""
+    assert refusal(tmp_path, far(place)).job_code == "table_too_large"
+
+
+def test_empty_rows_beyond_every_sheet_are_not_gone_through(tmp_path: Path) -> None:
+    body = b'<row r="1"><c><v>1</v></c></row><row r="000000000004000000"><c><v>1</v></c></row>'
+    data = of_sheet(b"<sheetData>" + body + b"</sheetData>")
+    assert refusal(tmp_path, data).job_code == "table_too_large"
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        b'<c> r="A1"<v>%d</v></c>',
+        b"<c x=\" r='A1'\"><v>%d</v></c>",
+        b"<c x=' r=\"A1\"'><v>%d</v></c>",
+        b'<c q:r="A1"><v>%d</v></c>',
+        b'<c x=">"><v>%d</v></c>',
+        b"<!--<row>--><c><v>%d</v></c>",
+        b"<![CDATA[<row>]]><c><v>%d</v></c>",
+        b"<?x <row>?><c><v>%d</v></c>",
+        b"<c x='<row>'><v>%d</v></c>",
+        b'<c x="><row>"><v>%d</v></c>',
+        b'<!-- <c r="A1"> --><c><v>%d</v></c>',
+        b'<x:c><v r="A1">%d</v></x:c>',
+    ],
+)
+def test_what_only_looks_like_a_place_is_none(cell: bytes, tmp_path: Path) -> None:
+    """The first row is as wide as the sheet, and there are many: 800 times 800 cells."""
+    numbers = [n * 104_729 % 1_000_003 for n in range(1_600)]
+    wide = b"".join(cell % number for number in numbers[:800])
+    long = b"".join(b"<row>" + cell % number + b"</row>" for number in numbers[800:])
+    data = of_sheet(b"<sheetData><row>" + wide + b"</row>" + long + b"</sheetData>")
+    limits = Limits(memory_bytes=64_000_000)
+    assert refusal(tmp_path, data, limits).job_code == "table_too_large"
+
+
+def spread(unit: bytes, count: int) -> bytes:
+    """The same again and again, and as much noise between as keeps the ratio below a bomb's."""
+    noise = random.Random(5).randbytes(len(unit) * count // 60).hex().encode()
+    step = len(noise) // 50
+    return b"".join(
+        unit * (count // 50) + b"<!--" + noise[n * step : n * step + step] + b"-->"
+        for n in range(50)
+    )
+
+
+@pytest.mark.parametrize(
+    ("part", "tag", "unit"),
+    [
+        (SHEET, b"</sheetData>", b'<c r="A1"><v>1</v></c>'),
+        (SHEET, b"</sheetData>", b'<c r="A1"/>'),
+        ("xl/sharedStrings.xml", b"</sst>", b"<si/>"),
+        ("xl/sharedStrings.xml", b"</sst>", b"<x:si><t>a</t></x:si>"),
+        ("xl/styles.xml", b"</cellXfs>", b'<xf numFmtId="1"/>'),
+        ("xl/styles.xml", b"<cellXfs", b'<numFmt numFmtId="7" formatCode="0"/>'),
+        ("xl/workbook.xml", b"</sheets>", b'<sheet name="s" sheetId="1" r:id="rId1"/>'),
+        ("xl/workbook.xml", b"</workbook>", b'<definedName name="n">A</definedName>'),
+        ("xl/_rels/workbook.xml.rels", b"</Relationships>", b'<Relationship Id="x" Target="a"/>'),
+    ],
+)
+def test_what_the_reader_would_keep_has_a_bound(
+    part: str, tag: bytes, unit: bytes, tmp_path: Path
+) -> None:
+    """Five bytes of a text table become two dozen in memory, and its lack is an abort there."""
+    data = changed(xlsx(), part, lambda text: text.replace(tag, spread(unit, 150_000) + tag, 1))
+    limits = Limits(memory_bytes=18_000_000)
+    with zipfile.ZipFile(io.BytesIO(data)) as file:
+        assert tag in file.read(part)
+    assert refusal(tmp_path, data, limits).job_code == "table_too_large"
+
+
 def test_cells_without_places_are_read(tmp_path: Path) -> None:
     body = b"<row><c><v>1</v></c><c><v>2</v></c></row><row><c><v>3</v></c></row>"
     assert read(tmp_path, of_sheet(b"<sheetData>" + body + b"</sheetData>")) == [

@@ -155,26 +155,30 @@ def _of_pdf(work: Work, params: Preview) -> Any:
     return array[:bands].crop(0, 0, *size).copy(interpretation="b-w" if bands == 1 else "srgb")
 
 
-def _head(work: Work) -> str:
-    """The first 64 KiB as text."""
+def _head(work: Work) -> tuple[str, bool]:
+    """The first 64 KiB as text, and whether that is all."""
     with work.input.path.open("rb") as file:
         head = file.read(types.HEAD_BYTES)
-        decoded = texts.decode(head, whole=not file.read(1))
+        whole = not file.read(1)
+    decoded = texts.decode(head, whole=whole)
     if decoded is None:
         raise BadInput("The text is in no encoding that is known here.", code="bad_encoding")
-    return decoded[0]
+    return decoded[0], whole
 
 
 def _of_text(work: Work, params: Preview) -> Any:
     del params
-    return lettering.page(_head(work).splitlines()[: lettering.MAX_LINES])
+    return lettering.page(_head(work)[0].splitlines()[: lettering.MAX_LINES])
 
 
 def _of_cells(work: Work, params: Preview) -> Any:
-    """As a table, or as text if it is none; one line more than is shown may be cut."""
-    text = "\n".join(_head(work).splitlines()[: lettering.MAX_LINES])
+    """As a table, or as text if it is none."""
+    text, whole = _head(work)
     delimiters = "\t" if work.input.type == texts.TSV else ",;\t|"
-    found = [texts.rows_of(text, delimiter) for delimiter in delimiters]
+    found = [
+        texts.rows_of(text, delimiter, whole=whole, most=lettering.MAX_LINES)
+        for delimiter in delimiters
+    ]
     table = max(found, key=lambda rows: len(rows[0]) if rows else 0)
     if not table:
         return _of_text(work, params)

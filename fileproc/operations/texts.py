@@ -28,6 +28,7 @@ _UNDEFINED_1252 = b"\x81\x8d\x8f\x90\x9d"
 _HIGH = bytes(range(128, 256))
 _HIGH_SHARE = 0.3  # more bytes beyond ASCII than this, and it is no Western text
 _SAMPLE_ROWS = 20
+_CUT_IN_QUOTES = "unexpected end of data"  # as the csv module says it
 _HTML_TAGS = frozenset(
     [
         "html",
@@ -181,20 +182,43 @@ def _ignored(digits: str) -> Any:
 
 def _table(text: str, *, whole: bool) -> str | None:
     """CSV or TSV, where the first rows have the same number of columns, at least two."""
-    lines = _lines(text, whole=whole)
     for delimiter, media_type in (("\t", TSV), (",", CSV), (";", CSV), ("|", CSV)):
-        rows = rows_of("\n".join(lines), delimiter)
+        rows = rows_of(text, delimiter, whole=whole, most=_SAMPLE_ROWS)
         widths = {len(row) for row in rows}
-        prose = all(line.count(delimiter) == line.count(delimiter + " ") for line in lines)
-        if len(rows) > 1 and len(widths) == 1 and widths.pop() > 1 and not prose:
+        if len(widths) != 1 or widths == {1} or _is_prose(rows):
+            continue
+        if len(rows) > 1 or (not whole and _opens_cell(text, delimiter, *widths)):
             return media_type
     return None
 
 
-def rows_of(text: str, delimiter: str) -> list[list[str]]:
-    """The rows of a sample, blank ones left out; none where it is not CSV with this delimiter."""
+def _is_prose(rows: list[list[str]]) -> bool:
+    """Whether what separates them always stands before a blank, or at the end of a line."""
+    return all(cell[:1] in {"", " "} for row in rows for cell in row[1:])
+
+
+def _opens_cell(text: str, delimiter: str, width: int) -> bool:
+    """Whether all that follows the first row is the begin of another, cut within quotes."""
+    closed = rows_of(text + '"', delimiter)
+    return not rows_of(text, delimiter) and len(closed) == 2 and len(closed[1]) <= width  # noqa: PLR2004 - the first and another
+
+
+def rows_of(
+    text: str, delimiter: str, *, whole: bool = True, most: int | None = None
+) -> list[list[str]]:
+    """The rows of a sample, blank ones left out; none where it is not CSV with this delimiter.
+
+    Of a sample that is not `whole` the last row may be cut, and is left out. A row is no line:
+    there may be newlines within quotes.
+    """
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    rows: list[list[str]] = []
     try:
-        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
-    except csv.Error:
-        return []
-    return [row for row in rows if row]
+        for row in filter(None, reader):
+            if len(rows) == most:
+                return rows
+            rows.append(row)
+    except csv.Error as exc:
+        cut = not whole and str(exc) == _CUT_IN_QUOTES
+        return rows if cut or len(rows) == most else []
+    return rows if whole else rows[:-1]

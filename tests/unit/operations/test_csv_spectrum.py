@@ -92,3 +92,13 @@ def test_every_corner_survives_a_workbook(corner: str, tmp_path: Path) -> None:
     kind = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
     again = run("table.convert", tmp_path, book, "t.xlsx", media_type=kind, to="csv")
     assert read(again.data) == table
+
+
+@pytest.mark.parametrize("length", [20, 30_000])
+def test_delimiter_is_found_where_the_sample_ends_within_quotes(
+    length: int, tmp_path: Path
+) -> None:
+    cell = "word, word\n" * (length // 11)
+    data = "a;b\n" + f'1;"{cell}"\n' * (140_000 // len(cell))
+    found = run("table.convert", tmp_path, data.encode(), "a.csv", to="jsonl").data
+    assert json.loads(found.splitlines()[-1]) == {"a": "1", "b": cell}

@@ -172,6 +172,14 @@ def test_table_is_drawn_in_columns(tmp_path: Path) -> None:
     assert ink(drawn(tmp_path, xlsx(), "t.xlsx", size=560)) > 100
 
 
+def test_table_with_newlines_in_quotes_is_drawn_as_a_table(tmp_path: Path) -> None:
+    one, other = (
+        b"a,b\n" + b"".join(b'%d,"line%sbreak"\n' % (n, gap) for n in range(50))
+        for gap in (b"\n", b" ")
+    )
+    assert drawn(tmp_path, one, "t.csv").tobytes() == drawn(tmp_path, other, "t.csv").tobytes()
+
+
 def test_broken_table_is_drawn_as_text(tmp_path: Path) -> None:
     data = b'a,b\n"open,\n' + b"x,y,z\n" * 3
     assert ink(drawn(tmp_path, data, "t.csv", media_type="text/csv", size=560)) > 30

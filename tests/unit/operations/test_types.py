@@ -83,6 +83,38 @@ def test_bytes_alone_say_the_type(data: bytes, expected: str) -> None:
     assert detect(data, name=None, declared=None, whole=True) == expected
 
 
+BREAKS = b"id,city,note\n" + b"".join(b'%d,Oslo,"line\nbreak"\n' % n for n in range(40))
+HUGE = b'id;note;size\r\n1;"' + b"word, word\r\n" * 9_000
+
+
+@pytest.mark.parametrize("length", [*range(350, 390), len(BREAKS)])
+def test_table_with_newlines_in_quotes_is_a_table_wherever_the_sample_ends(length: int) -> None:
+    whole = length == len(BREAKS)
+    assert detect(BREAKS[:length], name=None, declared=None, whole=whole) == "text/csv"
+
+
+def test_table_is_known_by_its_head_and_a_cell_of_many_lines() -> None:
+    assert detect(HUGE, name="a", declared=None, whole=False) == "text/csv"
+    assert detect(HUGE + b'";9\r\n', name="a", declared=None, whole=True) == "text/csv"
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"Well, hello," she said,\nand went.\n"No, really," said he, "no."\n',
+        "Roses are red,\nviolets are blue,\n" * 9,
+        "x = 1;\ny = 2;\nz = 3;\n",
+        "| a | b |\n| - | - |\n| 1 | 2 |\n",
+        '"a, b\nand c, d\n' * 9,
+        "One thing,another\n" + "and so on\n" * 9_000,
+        'One thing,another\n"And " so on\n' + "and so on\n" * 9_000,
+    ],
+)
+def test_prose_and_programs_are_no_tables(text: str, whole: bool) -> None:
+    assert detect(text.encode(), name=None, declared=None, whole=whole) == "text/plain"
+
+
 @pytest.mark.parametrize("media_type", BY_TYPE)
 def test_real_files_are_known_whatever_they_are_called(media_type: str, tmp_path: Path) -> None:
     data, name = BY_TYPE[media_type]()

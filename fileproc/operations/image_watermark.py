@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field
 
-from fileproc.operations import encoders, frames, picture_params, rasters
+from fileproc.operations import encoders, frames, glyphs, picture_params, rasters
 from fileproc.operations.picture_params import (
     AUTO_ORIENT,
     BACKGROUND,
@@ -87,7 +87,8 @@ def watermark(work: Work, params: Watermark) -> None:
     """Mark a picture, once or all over: with a text, or with the picture that is the second input.
 
     The mark keeps its shape and is made smaller where it would not fit between the margins. Of an
-    animation every frame is marked. Metadata is left out.
+    animation every frame is marked. A text needs a font on the server for each of its characters,
+    else the job fails. Metadata is left out.
 
     Raises:
         BadInput: `corrupt_input`, `image_too_large`, `mark_missing`, `output_too_large`,
@@ -161,6 +162,7 @@ def _tiles(mark: Any, size: tuple[int, int], gap: int) -> Any:
 
 def _written(text: str, params: Watermark, width: float, height: float) -> Any:
     """The text in its colour, with or without a shadow, as large as fits into the box."""
+    glyphs.check(text)
     draft = _mask(text, params.font, _DRAFT_DPI)
     factor = min(width / draft.width, height / draft.height)
     mask = _mask(text, params.font, max(1, int(_DRAFT_DPI * factor)))

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from fileproc.operations import drawing_cost, rasters
+from fileproc.operations import drawing_cost, glyphs, rasters
 from fileproc.operations.structures import too_complex
 from fileproc.operations.work import BadInput, Input, Limits
 
@@ -121,6 +121,7 @@ def _drawn_text(
     """
     import pyvips
 
+    glyphs.check(text)
     lines = text.split("\n")
     ems = max(*map(len, lines), _LINE * len(lines))  # no character is wider than two of them
     dpi = max(1, min(_TEXT_DPI, int(72 * _MAX_TEXT_SIDE / (2 * ems * size))))

@@ -196,6 +196,15 @@ def test_text_that_no_font_draws_is_a_clear_error(
     assert caught.value.job_code == "undrawable_text"
 
 
+def test_text_of_a_script_without_a_font_is_refused(tmp_path: Path) -> None:
+    """Rare ones, of which hardly anybody has fonts for all."""
+    rare = "\U00013000\U00014400\U00017000\U00018b00\U0001b170\U0001d800"
+    for text in (rare, f"© {rare}"):
+        with pytest.raises(BadInput) as caught:
+            marked(tmp_path, text=text)
+        assert caught.value.job_code == "undrawable_text"
+
+
 # --- what is marked --------------------------------------------------------------------------
 
 

@@ -144,7 +144,17 @@ def test_text_that_no_font_draws_is_said_to_be_one(tmp_path: Path) -> None:
         assert caught.value.job_code == "undrawable_text"
 
 
-@pytest.mark.parametrize("text", ["\u6f22" * 500, "a\u0300" * 250, "\u5b57\n" * 250])
+def test_character_that_no_font_has_is_named_instead_of_drawn_as_a_box(tmp_path: Path) -> None:
+    for odd in ("\u0378", "\U0001fffe", "Жук \u0378 \u25a1"):
+        with pytest.raises(
+            BadInput, match=r"no font of this server has \S \(U\+\w+\)\.$"
+        ) as caught:
+            stamped(tmp_path, pdf(), text=odd)
+        assert caught.value.job_code == "undrawable_text"
+    stamped(tmp_path, pdf(), text="Жук \u25a1\u25af e\u0301\u200d")
+
+
+@pytest.mark.parametrize("text", ["\u0416" * 500, "a\u0300" * 250, "\u0416\n" * 250])
 def test_longest_text_in_the_largest_letters_is_drawn(text: str, tmp_path: Path) -> None:
     made = stamped(tmp_path, pdf(("",)), text=text, font_size=1000, colour="#00c800", margin=0)
     page = pictures_of(made)[0].convert("L")

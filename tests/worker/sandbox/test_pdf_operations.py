@@ -56,7 +56,7 @@ async def run(
         ("pdf.encrypt", {"user_password": "sesame"}),
         ("pdf.decrypt", {}),
         ("pdf.stamp", {"text": "Page {page}"}),
-        ("pdf.stamp", {"text": "žluť 世界"}),
+        ("pdf.stamp", {"text": "žluť Привет"}),
         ("pdf.info", {}),
     ],
 )

@@ -74,12 +74,17 @@ def create(work: Work, params: Create) -> None:
     work.engine = archives.engine(kind)
     path = work.output((params.name or work.input.stem) + extension, kind)
     unlike = Unlike()
-    names = [unlike.name(item.name) for item in work.inputs]
+    names = [unlike.name(_safe(item.name)) for item in work.inputs]
     with path.open("wb") as file:
         if kind == ZIP:
             _zip(work, names, file, _ZIP_LEVELS[params.effort])
         else:
             _tar(work, names, file, kind, _TAR_LEVELS[kind][params.effort])
+
+
+def _safe(name: str) -> str:
+    """A name of which Windows does not take the beginning for a drive."""
+    return f"{name[0]}_{name[2:]}" if name[1:2] == ":" else name
 
 
 class _Reading:

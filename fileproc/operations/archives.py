@@ -16,7 +16,7 @@ from typing import Final
 
 from fileproc.operations import compression
 from fileproc.operations.directories import MAX_ENTRIES
-from fileproc.operations.work import BadInput, Work
+from fileproc.operations.work import MAX_NAME_BYTES, BadInput, Work
 
 ZIP: Final = "application/zip"
 TAR: Final = "application/x-tar"
@@ -210,8 +210,15 @@ class Unlike:
         key = _folded(wanted)
         number = self._next.get(key, 2)
         while _folded(name) in self._taken:
-            name = f"{path.stem}-{number}{path.suffix}"
+            name = _numbered(path, number)
             number += 1
         self._next[key] = number
         self._taken.add(_folded(name))
         return name
+
+
+def _numbered(path: PurePosixPath, number: int) -> str:
+    """No longer than names may be: what is cut off later would be the number."""
+    end = f"-{number}{path.suffix}"
+    room = max(0, MAX_NAME_BYTES - len(end.encode()))
+    return path.stem.encode()[:room].decode("utf-8", "ignore") + end

@@ -15,6 +15,7 @@ from fileproc.errors import BadInput, OutOfResources
 from fileproc.operations.programs import Program, installed
 
 MIB = 1024 * 1024
+MAX_NAME_BYTES = 200  # of a display name
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,7 @@ def clean_name(name: str, fallback: str = "file") -> str:
     stem, dot, suffix = name.rpartition(".")
     if not dot or len(suffix) > 20 or not stem:  # noqa: PLR2004 - longer is no extension
         stem, dot, suffix = name, "", ""
-    room = 200 - len((dot + suffix).encode())
+    room = MAX_NAME_BYTES - len((dot + suffix).encode())
     stem = stem.encode("utf-8", "ignore")[:room].decode("utf-8", "ignore")
     return (stem + dot + suffix).strip() or fallback
 

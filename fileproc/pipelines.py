@@ -78,6 +78,22 @@ class Pipeline:
         ]
 
 
+class RepeatedPipeline(Pipeline):
+    """Stands for the steps of a template where a request is a repetition: its job is made already.
+
+    What was judged then is not judged again: meanwhile the template may be another, or gone.
+    """
+
+    def __init__(self) -> None:
+        """Without steps."""
+        super().__init__((), {})
+
+    @property
+    def max_inputs(self) -> int:
+        """As many as the server takes."""
+        return _ANY_NUMBER
+
+
 def output_steps(steps: Iterable[Step]) -> frozenset[str]:
     """The steps whose files are the job's outputs: those marked, else those that none needs."""
     steps = list(steps)

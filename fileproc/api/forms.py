@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from fileproc.api import problems
 from fileproc.api.body import Body
 from fileproc.api.drafts import Draft, Plan, check_count, files_by_id
+from fileproc.api.idempotency import Claim
 from fileproc.api.models import (
     FileRef,
     FormJobRequest,
@@ -42,8 +43,9 @@ FormAsked = FormJobRequest | FormPipelineRequest | FormTemplateJobRequest
 class JobForm:
     """Reads one form; `read` once."""
 
-    def __init__(self, api: Api, caller: Caller, uploads: Uploads) -> None:
+    def __init__(self, api: Api, caller: Caller, uploads: Uploads, claim: Claim = None) -> None:
         self._api = api
+        self._claim = claim
         self._caller = caller
         self._uploads = uploads
         self._asked: FormAsked | None = None
@@ -98,7 +100,7 @@ class JobForm:
                 raise problems.too_large("max_json_bytes", most, detail)
         value = parse_json(bytes(read))
         self._asked = read_body(job_of_form(value), value)
-        self._draft = await draft_for(self._api, self._caller, self._asked)
+        self._draft = await draft_for(self._api, self._caller, self._asked, self._claim)
         for name, info in self._files:  # those that came before
             self._check_name(name)
             check_type(self._draft.plan, info.type, name)

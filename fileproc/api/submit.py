@@ -66,20 +66,18 @@ async def _from_json(api: Api, caller: Caller, request: web.Request, key: str | 
     body = await Body(request, api.settings).read(limit, "max_json_bytes", "A JSON body")
     value = parse_json(body)
     asked = read_body(job_of_body(value), value)
-    draft = await draft_for(api, caller, asked)
-    check_count(api, draft.plan, len(asked.inputs))
     wanted = [(ref.file_id, f"/inputs/{place}/file_id") for place, ref in enumerate(asked.inputs)]
-    files = await files_by_id(api, caller, draft.plan, wanted) if wanted else []
-    if key is None:
-        return await accept(api, caller, draft, inputs=files, brought=[])
     async with claimed(api, caller, key) as claim:
+        draft = await draft_for(api, caller, asked, claim)
+        check_count(api, draft.plan, len(wanted))
+        files = await files_by_id(api, caller, draft.plan, wanted) if wanted else []
         return await accept(api, caller, draft, inputs=files, brought=[], claim=claim)
 
 
 async def _from_form(api: Api, caller: Caller, request: web.Request, key: str | None) -> Accepted:
     async with claimed(api, caller, key) as claim, _uploads(api, claim) as uploads:
         await api.ask_store()
-        draft, inputs, brought = await JobForm(api, caller, uploads).read(request)
+        draft, inputs, brought = await JobForm(api, caller, uploads, claim).read(request)
         return await accept(
             api, caller, draft, inputs=inputs, brought=brought, claim=claim, uploads=uploads
         )

@@ -13,6 +13,7 @@ from fileproc.api import problems
 from fileproc.api.body import Body, refuse_other_charsets
 from fileproc.api.context import Api, Caller, api_of, caller_of
 from fileproc.api.drafts import Draft, draft_of, drafted, pipeline_of
+from fileproc.api.idempotency import Claim
 from fileproc.api.models import (
     TEMPLATE_NAME,
     NoQuery,
@@ -25,7 +26,8 @@ from fileproc.api.models import (
 from fileproc.api.placeholders import check, filled, open_steps, with_values
 from fileproc.api.reading import parse_json, read_body, read_query
 from fileproc.errors import FileprocError, NotFoundError
-from fileproc.store import StoredTemplate
+from fileproc.pipelines import RepeatedPipeline
+from fileproc.store import Replay, StoredTemplate
 
 MAX_BYTES: Final = 64 * 1024  # of a definition; each version is kept in Redis
 
@@ -104,9 +106,14 @@ def _view(kept: StoredTemplate) -> dict[str, Any]:
 
 
 async def draft_for(
-    api: Api, caller: Caller, asked: OperationAsked | PipelineAsked | TemplateAsked
+    api: Api,
+    caller: Caller,
+    asked: OperationAsked | PipelineAsked | TemplateAsked,
+    claim: Claim = None,
 ) -> Draft:
     """Judge what a body asks for; a template is filled in, and its version noted.
+
+    Of a repetition the template is not read: it is compared by what it asks for.
 
     Raises:
         NotFoundError: the caller has no such template.
@@ -115,6 +122,9 @@ async def draft_for(
     """
     if not isinstance(asked, TemplateAsked):
         return draft_of(api, asked)
+    asked_as = [asked.template, asked.variables]
+    if isinstance(claim, Replay):
+        return replace(drafted(api, asked, RepeatedPipeline(), {}), asked_as=asked_as)
     name, _, version = asked.template.partition("@")
     templates = api.resources.store.templates
     kept = await templates.get(caller.owner, name, int(version) if version else None)
@@ -125,8 +135,4 @@ async def draft_for(
         exc.errors = [{**error, "pointer": f"/template{error['pointer']}"} for error in exc.errors]
         raise
     draft = drafted(api, asked, plan, {})
-    return replace(
-        draft,
-        template=f"{name}@{kept.version}",
-        asked_as=[asked.template, asked.variables],
-    )
+    return replace(draft, template=f"{name}@{kept.version}", asked_as=asked_as)

@@ -252,6 +252,35 @@ async def test_the_same_request_is_the_same_job_though_the_template_changed(api:
     await problem(pinned, 422, "idempotency_mismatch")
 
 
+@pytest.mark.parametrize("as_form", [True, False])
+@pytest.mark.parametrize("fate", ["deleted", "takes other values", "takes other files"])
+async def test_a_repetition_is_answered_whatever_became_of_the_template(
+    api: Any, fate: str, *, as_form: bool
+) -> None:
+    await keep(api)
+    job = await (await ask(api, "thumbs", name="x")).json()
+
+    async def again(name: str = "x") -> Any:
+        if as_form:
+            return await ask(api, "thumbs", "k1", name=name)
+        files = [{"file_id": job["inputs"][0]["file_id"]}]
+        body = {"template": "thumbs", "variables": {"name": name}, "inputs": files}
+        return await api.post("/v1/jobs", json=body, headers={"Idempotency-Key": "k1"})
+
+    first = await (await again()).json()
+    await api.delete(ADDRESS)
+    if fate == "takes other values":
+        await keep(api, one("image.resize", {"width": {"$var": "w"}}, w={"type": "integer"}))
+    if fate == "takes other files":
+        await keep(api, one("pdf.merge", {}))
+    repeated = await again()
+    assert repeated.status == 202, await repeated.text()
+    assert repeated.headers["Idempotency-Replayed"] == "true"
+    assert await repeated.json() == first
+    await problem(await again("y"), 422, "idempotency_mismatch")
+    assert len((await (await api.get("/v1/jobs")).json())["data"]) == 2
+
+
 async def test_a_definition_has_a_size_and_an_owner_a_number_of_them(
     api: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -131,6 +131,7 @@ class Memory:
         self.deleted: dict[str, tuple[str, int]] = {}  # job id -> owner, when (ms)
         self.broken = 0  # objects that could not be read
         self.templates: dict[tuple[str, str], Versions] = {}  # by owner and name
+        self.deleted_templates: dict[tuple[str, str], int] = {}  # when (ms)
         self.last: StreamId = (0, 0)
         self._waiting: list[tuple[StreamId, int, int, Event]] = []  # for objects that overlap
         self._taken = 0
@@ -221,6 +222,7 @@ class Memory:
             versions.pop(event.version - MOST_VERSIONS, None)
         else:
             self.templates.pop(template, None)
+            self.deleted_templates[template] = now
 
     def forget_ended_before(self, moment: int) -> int:
         """Drop jobs that ended before this (ms); returns how many."""
@@ -232,6 +234,8 @@ class Memory:
     def forget_deleted_before(self, moment: int) -> None:
         """Drop deletions older than this (ms): no replica and no tombstone knows them any more."""
         self.deleted = {job: told for job, told in self.deleted.items() if told[1] >= moment}
+        templates = self.deleted_templates.items()
+        self.deleted_templates = {name: when for name, when in templates if when >= moment}
 
     def snapshot(self) -> Iterator[tuple[str, str]]:
         """Entries for `pack`: a line a job, every key and template, what was deleted lately."""
@@ -241,6 +245,8 @@ class Memory:
             yield created, f"{key_id} key_created {fields.get('own', '-')} 0 {json.dumps(fields)}"
         for job_id, (owner, when) in self.deleted.items():
             yield f"{when}-0", f"{job_id} delete {owner} 0 "
+        for (owner, name), when in self.deleted_templates.items():
+            yield f"{when}-0", f"{name} template_deleted {owner} 0 "
         for (owner, name), versions in self.templates.items():
             for version, (since, definition) in versions.items():
                 yield f"{since}-0", f"{name} template_put {owner} {version} {definition}"
@@ -355,6 +361,14 @@ class Journal:
         for name, value in fields.items():
             await self._pipeline.command("HSETNX", self._keys.api_key(key_id), name, value)
         await self._pipeline.command("ZADD", self._keys.api_keys, "NX", created, key_id)
+
+    async def delete_template_again(self, owner: str, name: str, deleted: int) -> None:
+        """Forget a template that was deleted then (ms), unless it was kept anew since."""
+        key = self._keys.template(owner, name)
+        newest = await self._pipeline.command("HGET", key, "last")
+        kept = newest and await self._pipeline.command("HGET", key, newest)
+        if kept and int(kept.partition(" ")[0]) <= deleted:
+            await self._pipeline.script("template", owner, name, "", 0, 0)
 
     async def restore_template(self, owner: str, name: str, versions: Versions) -> None:
         """Write a template back, or those of its versions that are missing."""

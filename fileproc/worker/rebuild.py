@@ -77,6 +77,9 @@ async def rebuild(resources: Resources, *, dry_run: bool = False) -> Rebuilt:
     if not dry_run:
         for key_id, fields in memory.keys.items():
             await resources.store.journal.restore_key(key_id, fields)
+        # Before those are written that were kept under the same name later.
+        for (owner, name), when in memory.deleted_templates.items():
+            await resources.store.journal.delete_template_again(owner, name, when)
         for (owner, name), versions in memory.templates.items():
             await resources.store.journal.restore_template(owner, name, versions)
         await resources.store.journal.go_on_after(memory.last)

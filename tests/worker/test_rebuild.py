@@ -247,6 +247,43 @@ async def test_templates_come_back_with_their_versions(
         await templates.get("acme", "gone")
 
 
+@pytest.mark.parametrize("compacted", [True, False])
+async def test_replica_that_missed_what_became_of_templates_is_told(
+    resources: Resources,
+    shipper: Shipper,
+    books: Books,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    compacted: bool,
+) -> None:
+    monkeypatch.setattr("fileproc.worker.shipper.SETTLED_S", -60.0)
+    templates = resources.store.templates
+    for name in ("gone", "other", "more"):
+        await templates.put("acme", name, '{"description":"old"}')
+    await shipper.ship()
+    before = {key: books.redis.dump(key) for key in books.redis.scan_iter(books.key("*"))}
+    await templates.delete("acme", "gone")
+    await templates.delete("acme", "other")
+    await templates.put("acme", "other", '{"description":"another"}')
+    await templates.put("acme", "more", '{"description":"new"}')
+    await shipper.ship()
+    await templates.put("acme", "late", "{}")
+    await shipper.ship()
+    if compacted:
+        assert await shipper.compact(least=2) == 2
+    kept = await templates.list("acme")
+    books.wipe()
+    for key, dump in before.items():
+        books.redis.restore(key, 0, dump)
+    assert len(await templates.list("acme")) == 3
+    await rebuild(resources)
+    assert await templates.list("acme") == kept
+    versions = {template.name: template.version for template in kept}
+    assert versions == {"late": 1, "more": 2, "other": 1}
+    with pytest.raises(NotFoundError):
+        await templates.get("acme", "gone")
+
+
 async def test_idempotency_key_of_a_living_job_still_names_it(
     resources: Resources, shipper: Shipper, books: Books
 ) -> None:

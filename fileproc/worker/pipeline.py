@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -138,6 +139,8 @@ class PipelineRun:
             folder = self._assignment.folder / "runs" / f"{place}-{number}"
             try:
                 error = await self._run(step, made, folder, batch, report)
+            except OSError as exc:
+                error = _no_room(exc)
             finally:
                 # What a run leaves beside its outputs must not eat the space of the next.
                 await _in_thread(remove_scratch, folder)
@@ -163,9 +166,12 @@ class PipelineRun:
             limits=limits,
             programs=programs_of(step.operation),
         )
+        before = await _in_thread(_stamps, batch)
         ending = await self._run_child(assignment, report)
         made.usage = _together(made.usage, ending.usage)
         made.engine = ending.engine or made.engine
+        if await _in_thread(_stamps, batch) != before:
+            return outcome.spoke_nonsense()
         if ending.error is not None:
             timeout = ending.error.job_code == "timeout"
             return outcome.timed_out(self._assignment.limits) if timeout else ending.error
@@ -186,8 +192,10 @@ class PipelineRun:
         about = batch[0].name if len(batch) == 1 else None
         if made.error is None:
             made.error = StepError(code=error.job_code, detail=error.detail, input=about)
-        # Time is the job's. What passes by itself is for a retry of the job to mend.
-        lasting = error.job_code != "timeout" and error.job_class is not ErrorClass.TRANSIENT
+        # Time is the job's. Who breaks the rules may have changed what others get. And what passes
+        # by itself is for a retry of the job to mend.
+        ends_all = error.job_code in {"timeout", "protocol_broken"}
+        lasting = not ends_all and error.job_class is not ErrorClass.TRANSIENT
         if step.on_error == "skip" and lasting:
             made.skipped += len(batch)
             return None
@@ -316,6 +324,19 @@ def _lay_out(folder: Path, batch: Iterable[Input]) -> list[Input]:
         os.link(file.path, path, follow_symlinks=False)
         linked.append(replace(file, path=path))
     return linked
+
+
+def _no_room(exc: OSError) -> JobError:
+    """A full disk is met between two steps as well as within one."""
+    if exc.errno not in {errno.ENOSPC, errno.EDQUOT}:
+        raise exc
+    return outcome.scratch_exceeded()
+
+
+def _stamps(batch: Iterable[Input]) -> list[tuple[int, int]]:
+    """What changes with a file: a child may not set times, and its inputs are those of others."""
+    statuses = [file.path.stat() for file in batch]
+    return [(status.st_size, status.st_mtime_ns) for status in statuses]
 
 
 def _keep(outputs: Iterable[Output], folder: Path, first: int) -> list[Input]:

@@ -260,6 +260,14 @@ def fill_file(work: Work, params: Hostile) -> None:
 
 
 @way
+def grow_inputs(work: Work, params: Hostile) -> None:
+    for given in work.inputs:
+        with given.path.open("ab") as file:
+            file.write(bytes(params.amount))
+    copy(work, params)
+
+
+@way
 def fill_files(work: Work, params: Hostile) -> None:
     for number in range(params.amount):
         Path(f"part-{number}").write_bytes(b"x" * MIB)

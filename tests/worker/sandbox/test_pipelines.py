@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import random
 import zipfile
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +24,14 @@ from fileproc.operations.types import detect
 from fileproc.settings import Settings
 from fileproc.worker.pipeline import PipelineRun
 from fileproc.worker.sandbox import Assignment, Ending, Sandbox
+from hostile_archives import nested
 from pdfs import book, saved
 from samples import jpeg
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+HERE = Path(__file__).parent
 MIB = 1024 * 1024
 SUCCEEDED, SKIPPED, FAILED = StepState.SUCCEEDED, StepState.SKIPPED, StepState.FAILED
 
@@ -36,7 +41,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def sandbox(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sandbox]:
     settings = Settings(scratch_dir=tmp_path_factory.mktemp("scratch"))
-    async with Sandbox.open(settings) as sandbox:
+    async with Sandbox.open(settings, preload=[str(HERE / "hostile.py")]) as sandbox:
         yield sandbox
 
 
@@ -298,3 +303,43 @@ async def test_a_file_without_rights_is_no_trap_for_the_next_step(
     await pipes.through([PAGES, THUMBS], ("book.pdf", saved(book())))
     modes = {path.stat().st_mode & 0o777 for path in (tmp_path / "made" / "thumbs").iterdir()}
     assert modes == {0o600}
+
+
+@pytest.mark.parametrize("on_error", ["fail", "skip"])
+async def test_inputs_that_grow_end_the_job(pipes: Pipes, on_error: str) -> None:
+    """They are hard links: what a child adds stays, beyond the space that is counted."""
+    params = {"how": "grow_inputs", "amount": MIB}
+    grown = step("a", "debug.hostile", params=params, for_each=True, on_error=on_error)
+    ending = await pipes.through([grown], *[(f"{name}.txt", b"x") for name in "abc"])
+    assert ending.error is not None
+    assert ending.error.job_code == "protocol_broken"
+    assert len(pipes.assignments) == 1
+
+
+async def test_archives_within_archives_end_at_the_files_of_a_job(pipes: Pipes) -> None:
+    """Each level is an archive of ten: five of them would be a hundred thousand files."""
+    steps = [step("a", "archive.extract")]
+    for need, name in pairwise("abcde"):
+        steps.append(step(name, "archive.extract", need, for_each=True))
+    ending = await pipes.through(steps, ("deep.zip", nested(4)), output_files=25)
+    assert ending.error is not None
+    assert ending.error.job_code == "too_many_outputs"
+    assert len(pipes.assignments) == 4
+
+
+async def test_disk_that_is_full_between_two_steps_is_a_limit(
+    pipes: Pipes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    linked: list[object] = []
+
+    def link(source: object, target: object, **_: object) -> None:
+        if linked:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        linked.append(source)
+        Path(str(target)).write_bytes(Path(str(source)).read_bytes())
+
+    monkeypatch.setattr(os, "link", link)
+    ending = await pipes.through([PAGES, THUMBS], ("book.pdf", saved(book())))
+    assert ending.error is not None
+    assert ending.error.job_code == "scratch_full"
+    assert pipes.states == {"pages": "succeeded", "thumbs": "failed"}

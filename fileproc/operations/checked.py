@@ -141,7 +141,7 @@ def opened(work: Work, params: tables.Reading, columns: Mapping[str, str], rejec
         if first and not params.header:
             given, body = [""] * len(given), _chained(first, body)
     if not given:
-        raise BadInput("The table has no rows, not even names of columns.", code="empty_table")
+        raise tables.empty()
     names = rows.unique_names(given, ignore_case=True)
     return Table(
         names=names,
@@ -172,10 +172,7 @@ def known(columns: Mapping[str, str], given: list[str], names: list[str]) -> dic
     as_given = dict(zip(reversed(given), reversed(names), strict=True))
     found = {as_given.get(name, name): kind for name, kind in columns.items()}
     if absent := schemas.missing(found, names):
-        raise BadInput(
-            f"The table has no column {_plain(absent[0])[:_SHOWN]!r}, which the schema names.",
-            code="unknown_column",
-        )
+        raise tables.unknown_column(absent[0], given, ", which the schema names")
     return found
 
 

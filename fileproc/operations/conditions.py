@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
+from fileproc.operations import naming, tables
 from fileproc.operations.columnar import Column, judged, quoted
 from fileproc.operations.work import BadInput
 
@@ -162,11 +163,7 @@ class Columns:
             BadInput: `unknown_column`.
         """
         if name not in self._types:
-            shown = name[:100].encode("utf-8", "replace").decode()
-            raise BadInput(
-                f"The table has no column {shown!r} (names are exact, also in case).",
-                code="unknown_column",
-            )
+            raise tables.unknown_column(name, list(self._types))
         return self._types[name]
 
     def numeric(self, name: str) -> bool:
@@ -230,7 +227,7 @@ class Compiler:
                 raise _unfit(name, "true or false", "compare it with one of those")
             return self._parameter(value)
         if columns.numeric(name):
-            return self._parameter(_number(value, name))
+            return self._parameter(_number(value, name, exact=_is_exact(kind)))
         if not isinstance(value, str) or not self._is(value, kind):
             raise _unfit(name, kind.lower(), "compare it with a text that says one")
         return f"CAST({self._parameter(value)} AS {kind})"
@@ -260,19 +257,24 @@ _COMPARABLE: Final = {
 }
 
 
-def _number(value: Any, name: str) -> Any:
+def _is_exact(kind: str) -> bool:
+    """Whether a column has numbers with more digits than JSON's numbers keep."""
+    return kind.startswith("DECIMAL") or kind == "UBIGINT"
+
+
+def _number(value: Any, name: str, *, exact: bool) -> Any:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return value
-    if isinstance(value, str) and len(value) <= 38:  # noqa: PLR2004 - digits of a DECIMAL
+    if exact and isinstance(value, str) and len(value) <= 40:  # noqa: PLR2004 - sign, point, digits
         try:
             number = Decimal(value)
         except ArithmeticError:
             number = Decimal("nan")
         if number.is_finite() and abs(number.adjusted()) < 38:  # noqa: PLR2004 - as above
             return number
-    raise _unfit(name, "numbers", "compare it with a number")
+    advice = "compare it with a number" + (", not with a text" if isinstance(value, str) else "")
+    raise _unfit(name, "numbers", advice)
 
 
 def _unfit(name: str, kind: str, advice: str) -> BadInput:
-    shown = name[:100].encode("utf-8", "replace").decode()
-    return BadInput(f"The column {shown!r} is of {kind}: {advice}.", code="bad_query")
+    return BadInput(f"The column {naming.quoted(name)} is of {kind}: {advice}.", code="bad_query")

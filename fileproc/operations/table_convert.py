@@ -126,15 +126,14 @@ def _storing(params: Convert) -> Storing:
 def _between_texts(work: Work, params: Convert, path: Path) -> None:
     with tables.writing(path) as file:
         if work.input.type == texts.JSONL and params.to == "jsonl":
-            file.writelines(
-                rows.json_text(item) + "\n" for item in tables.objects(work, params, "convert")
-            )
+            items = tables.some(tables.objects(work, params, "convert"))
+            file.writelines(rows.json_text(item) + "\n" for item in items)
         elif work.input.type == texts.JSONL:
             _objects_to_cells(work, params, file)
         elif params.to == "jsonl":
             _cells_to_objects(work, params, file)
         else:
-            _writer(work, file, params)(tables.cells(work, params, "convert"))
+            _writer(work, file, params)(tables.some(tables.cells(work, params, "convert")))
 
 
 def _writer(
@@ -152,7 +151,7 @@ def _writer(
 def _cells_to_objects(work: Work, params: Convert, file: IO[str]) -> None:
     table = tables.opened(work, params, unique=True)
     if table is None:
-        return
+        raise tables.empty()
     encoded, template = rows.cell_json, rows.object_template(table.names)
     if params.null is None:
         file.writelines(template % tuple(map(encoded, row)) for row in table.body)
@@ -166,8 +165,9 @@ def _cells_to_objects(work: Work, params: Convert, file: IO[str]) -> None:
 
 def _objects_to_cells(work: Work, params: Convert, file: IO[str]) -> None:
     def write(names: list[str], table: Iterable[list[str]]) -> None:
-        if names:
-            _writer(work, file, params)(chain([names], table))
+        if not names:
+            raise tables.empty()
+        _writer(work, file, params)(chain([names], table))
 
     tables.cells_of_objects(work, params, file, write, null=params.null or "")
 

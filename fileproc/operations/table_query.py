@@ -108,7 +108,7 @@ class QueryParams(Reading):
         min_length=1,
         max_length=statements.MAX_LENGTH,
         description="Instead of all these: one SELECT of SQL (DuckDB's) over the table data."
-        " It reaches nothing else: no files, no network, no settings.",
+        " It reaches nothing else: no files, no network, no settings. No WITH RECURSIVE.",
     )
     types: Literal["infer", "text"] = Field(
         "infer",
@@ -151,10 +151,11 @@ def query(work: Work, params: QueryParams) -> None:
     """Ask a table one question, by parameters or by one SELECT of SQL.
 
     In the query of an address, parts that are no plain names are JSON, and lists are given by
-    repeating the parameter. Text is compared with texts, numbers with numbers, dates and times with
-    texts in ISO 8601; nothing is guessed. What is written is the value: 1.50 becomes 1.5, unless
-    types is text. Names of columns that differ in case only get _2, _3, as
-    in table.convert. Texts are sorted by their code points, nulls last.
+    repeating the parameter. Text is compared with texts, numbers with numbers (decimals and
+    whole numbers of more than 63 bits also with texts, which keep every digit), dates and times
+    with texts in ISO 8601; nothing is guessed. What is written is the value: 1.50 becomes 1.5,
+    unless types is text. Names of columns that differ in case only get _2, _3, as in table.convert.
+    Texts are sorted by their code points, nulls last.
 
     Raises:
         BadInput: `archive_bomb`, `archive_too_large`, `bad_csv`, `bad_encoding`, `bad_json`,

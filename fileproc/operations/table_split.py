@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from pydantic import Field, model_validator
 
-from fileproc.operations import columnar, results, rows, tables, texts
+from fileproc.operations import columnar, naming, results, rows, tables, texts
 from fileproc.operations.columnar import Query
 from fileproc.operations.conditions import Columns, Name
 from fileproc.operations.registry import operation
@@ -155,7 +155,7 @@ def _split_rows(work: Work, params: Split, parts: Parts) -> None:
 def _cells(work: Work, params: Split) -> _Source:
     table = tables.opened(work, params, unique=False)
     if table is None:
-        raise BadInput("The table has no rows, not even names of columns.", code="empty_table")
+        raise tables.empty()
     index = _index(params.column, rows.unique_names(table.names)) if params.column else 0
     spelled = _speller(work, params)
     head = spelled(table.names) if params.header else ""
@@ -164,13 +164,12 @@ def _cells(work: Work, params: Split) -> _Source:
 
 def _index(name: str, names: list[str]) -> int:
     if name not in names:
-        raise _unknown(name)
+        raise tables.unknown_column(name, names)
     return names.index(name)
 
 
 def _unknown(name: str) -> BadInput:
-    shown = name[:100].encode("utf-8", "replace").decode()
-    return BadInput(f"The table has no column {shown!r}.", code="unknown_column")
+    return BadInput(f"No object has a value {naming.quoted(name)}.", code="unknown_column")
 
 
 def _speller(work: Work, params: Split) -> Callable[[list[str]], str]:

@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, Annotated, Any, Final, Literal
+from typing import IO, Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field
 
-from fileproc.operations import columnar, rows, texts, workbooks
+from fileproc.operations import columnar, naming, rows, texts, workbooks
 from fileproc.operations.registry import Params
 from fileproc.operations.rows import Dialect, Lines
 from fileproc.operations.types import PARQUET, XLSX
@@ -31,6 +31,7 @@ TYPES: Final = {
     "xlsx": XLSX,
 }
 FORMATS: Final = {media_type: name for name, media_type in TYPES.items()}
+_Row = TypeVar("_Row")
 _FIRST_OBJECTS: Final = 1_000  # lines of JSON whose names make the columns, unless later ones add
 
 
@@ -123,6 +124,19 @@ def scratch_watched() -> Iterator[None]:
         raise
 
 
+def empty() -> BadInput:
+    return BadInput("The table has no rows, not even names of columns.", code="empty_table")
+
+
+def unknown_column(name: str, names: Sequence[str], why: str = "") -> BadInput:
+    """A complaint that tells the names there are."""
+    return BadInput(
+        f"The table has no column {naming.quoted(name)}{why}; it has {naming.listed(names)}"
+        " (names are exact, also in case).",
+        code="unknown_column",
+    )
+
+
 def damaged() -> BadInput:
     return BadInput("The Parquet file is damaged and cannot be read.", code="corrupt_input")
 
@@ -191,6 +205,17 @@ def objects(work: Work, params: Reading, phase: str = "read") -> Iterator[dict[s
         BadInput: as `rows.objects`.
     """
     return rows.objects(lines(work, params, phase))
+
+
+def some(table: Iterator[_Row]) -> Iterator[_Row]:
+    """The same rows or objects.
+
+    Raises:
+        BadInput: `empty_table`.
+    """
+    for first in table:
+        return chain([first], table)
+    raise empty()
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,7 +337,7 @@ def store(work: Work, params: Reading, path: Path, storing: Storing) -> None:
         return
     table = opened(work, params, unique=True, ignore_case=True)
     if table is None:
-        raise BadInput("The table has no rows, not even names of columns.", code="empty_table")
+        raise empty()
     if work.input.type == XLSX or not _stored_directly(work, params, path, storing, table.names):
         store_rows(work, params, path, storing, table)
 
@@ -406,7 +431,7 @@ def _objects_as_texts(work: Work, params: Reading, path: Path, storing: Storing)
 
     with _plain_copy(work, write) as plain:
         if not names:
-            raise BadInput("The table has no rows with a name in them.", code="empty_table")
+            raise empty()
         names = rows.unique_names(names, ignore_case=True)
         _store_plain(work, params, plain, path, storing, names=names)
 
@@ -446,8 +471,10 @@ def _import_jsonl(
     try:
         columnar.from_jsonl(work, source, target, storing.compression)
     except columnar.Refused as exc:
-        for _ in objects(work, params, "check"):
-            pass  # our own reader says which line is no good, if one is
+        if not names_of(
+            objects(work, params, "check")
+        ):  # our own reader says which line is no good
+            raise empty() from exc
         raise BadInput(
             "The lines do not make one table: names that differ in case only, or twice the same"
             " name in an object.",

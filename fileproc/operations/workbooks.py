@@ -20,7 +20,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from fileproc.operations import directories
+from fileproc.operations import directories, naming
 from fileproc.operations.rows import CHUNK_BYTES, MAX_COLUMNS
 from fileproc.operations.work import BadInput, Work
 
@@ -156,8 +156,11 @@ def _sheet(book: CalamineWorkbook, wanted: str | None) -> CalamineSheet:
         return book.get_sheet_by_name(wanted or "")
     if wanted and re.fullmatch("[0-9]{1,4}", wanted) and 1 <= int(wanted) <= len(names):
         return book.get_sheet_by_name(names[int(wanted) - 1])
+    if not names:
+        raise BadInput("The workbook has no sheet of cells.", code="unknown_sheet")
     raise BadInput(
-        f"The workbook has no such sheet; it has {len(names):,} with cells.", code="unknown_sheet"
+        f"The workbook has no sheet {naming.quoted(wanted or '')}; it has {naming.listed(names)}.",
+        code="unknown_sheet",
     )
 
 

@@ -58,7 +58,7 @@ def test_columns_are_chosen_and_named(tmp_path: Path) -> None:
         ("=", "city", "Oslo", [1, 3]),
         ("!=", "amount", 1.5, [2, 3, 4]),
         ("<", "amount", 3, [1, 2]),
-        (">=", "amount", "2.25", [2, 4]),
+        (">=", "amount", 2.25, [2, 4]),
         (">", "when", "2026-02-15", [3, 4]),
         ("<=", "city", "Bergen", [2]),
         ("in", "city", ["Oslo", "Rome"], [1, 3, 4]),
@@ -163,8 +163,8 @@ def test_result_can_be_disarmed(tmp_path: Path) -> None:
         ({"select": ["id", {"column": "city", "as": "ID"}]}, "bad_query"),
         ({"select": [{"column": "city", "as": " "}]}, "bad_query"),
         ({"filter": {"column": "city", "op": "=", "value": 5}}, "bad_query"),
-        ({"filter": {"column": "amount", "op": "=", "value": "x"}}, "bad_query"),
-        ({"filter": {"column": "amount", "op": "=", "value": "1e999999"}}, "bad_query"),
+        ({"filter": {"column": "amount", "op": ">", "value": "99"}}, "bad_query"),
+        ({"filter": {"column": "id", "op": "in", "value": [1, "2"]}}, "bad_query"),
         ({"filter": {"column": "amount", "op": "=", "value": True}}, "bad_query"),
         ({"filter": {"column": "when", "op": "=", "value": "soon"}}, "bad_query"),
         ({"filter": {"column": "when", "op": "contains", "value": "2026"}}, "bad_query"),
@@ -176,6 +176,30 @@ def test_what_does_not_fit_the_table_is_said(
     params: dict[str, Any], code: str, tmp_path: Path
 ) -> None:
     assert refusal(tmp_path, **params).job_code == code
+
+
+def test_numbers_that_json_cannot_hold_are_compared_with_texts(tmp_path: Path) -> None:
+    large = "12345678901234567890.125"
+    data = parquet(f"SELECT {large}::DECIMAL(38,3) AS d, {2**64 - 1}::UBIGINT AS u, 2 AS n")
+    for column, value, found in (
+        ("d", large, 1),
+        ("d", 5, 0),
+        ("u", str(2**64 - 1), 1),
+        ("n", 2, 1),
+    ):
+        condition = {"column": column, "op": "=", "value": value}
+        assert len(ask(tmp_path, data, PARQUET, filter=condition)) == found
+    for value in ("x", "1e999999", "nan"):
+        condition = {"column": "d", "op": "=", "value": value}
+        with pytest.raises(BadInput, match="compare it with a number"):
+            ask(tmp_path, data, PARQUET, filter=condition)
+
+
+def test_unknown_column_is_told_with_those_there_are(tmp_path: Path) -> None:
+    assert "'id', 'city', 'amount', 'when', 'note'" in refusal(tmp_path, select=["no"]).detail
+    wide = ",".join(f"c{n}" for n in range(70)).encode() + b"\n"
+    with pytest.raises(BadInput, match=r"'c0', .*'c49' and 20 more"):
+        ask(tmp_path, wide * 2, select=["no"])
 
 
 def deep(levels: int) -> dict[str, Any]:
@@ -241,6 +265,7 @@ def test_parts_of_a_query_in_an_address_are_json() -> None:
         ("WITH t AS (SELECT * FROM data WHERE id > 2) SELECT max(id) AS m FROM t", [{"m": 4}]),
         ("SELECT row_number() OVER (ORDER BY id) AS r FROM data ORDER BY id LIMIT 1", [{"r": 1}]),
         ("SELECT a.id FROM data a JOIN data b ON a.id = b.id + 3", [{"id": 4}]),
+        ("WITH RECURSIVE t AS (SELECT 1 AS n) FROM t", [{"n": 1}]),
         ("SELECT 1 AS a UNION ALL SELECT 2", [{"a": 1}, {"a": 2}]),
         ("SELECT unnest([1, 2]) AS u, 'read_csv(''x'')' AS t", [
             {"u": 1, "t": "read_csv('x')"}, {"u": 2, "t": "read_csv('x')"}]),
@@ -267,6 +292,7 @@ def test_one_select_is_answered(sql: str, expected: list[Any], tmp_path: Path) -
         ("SELECT CAST('/etc/passwd' AS INT) AS a FROM data", "cannot be run"),
         ("SELECT 1; SELECT 2", "more than one"),
         ("DELETE FROM data", "no SELECT"),
+        ("WITH RECURSIVE t AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM t) FROM t", "RECURSIVE"),
     ],
 )
 def test_a_statement_that_fails_says_why(sql: str, says: str, tmp_path: Path) -> None:

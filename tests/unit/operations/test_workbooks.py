@@ -80,6 +80,7 @@ def test_sheet_is_chosen_by_name_or_number(tmp_path: Path) -> None:
     with pytest.raises(BadInput) as caught:
         read(tmp_path, xlsx(), sheet="3")
     assert caught.value.job_code == "unknown_sheet"
+    assert caught.value.detail == "The workbook has no sheet '3'; it has 'Data', 'Other'."
 
 
 def test_formulas_give_their_last_result(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal, Protocol
 
 from pydantic import BeforeValidator, Field
 
+from fileproc.operations import lists
 from fileproc.operations.registry import Params, operation
 from fileproc.operations.work import MIB, Input, Work
 
@@ -19,14 +20,9 @@ MAX_INPUTS: Final = 1_000
 _CHUNK_BYTES = MIB
 
 
-def _listed(value: object) -> object:
-    """`sha256,md5` in a query is a list as well."""
-    return value.split(",") if isinstance(value, str) else value
-
-
 class Hash(Params):
     algorithms: Annotated[
-        list[Algorithm], BeforeValidator(_listed), Field(min_length=1, max_length=7)
+        list[Algorithm], BeforeValidator(lists.split), Field(min_length=1, max_length=7)
     ] = Field(
         ["sha256"],
         description="Which digests: sha256, sha512, sha1, md5, blake2b (512 bits), blake3, crc32.",

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from fileproc.operations import clips, ffmpeg, media, rasters, stills
+from fileproc.operations import clips, ffmpeg, lists, media, rasters, stills
 from fileproc.operations.clips import Seconds, Side
 from fileproc.operations.media import VIDEO, Media, Stream
 from fileproc.operations.rasters import JPEG, PNG, WEBP
@@ -16,11 +16,8 @@ from fileproc.operations.work import BadInput, Work
 
 _TYPES = {"jpeg": JPEG, "png": PNG, "webp": WEBP}
 _MOST = 100
-
-
-def _listed(value: object) -> object:
-    """`1,2.5,10`, as a query has it."""
-    return value.split(",") if isinstance(value, str) else value
+_Times = Annotated[list[Seconds], Field(min_length=1, max_length=_MOST)]
+_Text = Annotated[str, Field(max_length=2_000, pattern=r"^[0-9]+(\.[0-9]+)?(,[0-9]+(\.[0-9]+)?)*$")]
 
 
 def _spelling(value: object) -> object:
@@ -28,10 +25,11 @@ def _spelling(value: object) -> object:
 
 
 class Thumbnails(Params):
-    times: Annotated[list[Seconds], BeforeValidator(_listed)] | None = Field(
+    times: Annotated[
+        _Times | None,
+        BeforeValidator(lists.numbers, json_schema_input_type=_Times | _Text | None),
+    ] = Field(
         None,
-        min_length=1,
-        max_length=_MOST,
         description="Where to take the pictures, in seconds from the start: a list, or 1,2.5,10.",
     )
     count: int | None = Field(

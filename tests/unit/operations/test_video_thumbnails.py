@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from fileproc.api.reading import json_params, query_params
 from fileproc.errors import InvalidRequestError
 from fileproc.operations import BadInput, Limits, find
 from films import colour, film, turned
@@ -45,6 +46,19 @@ def test_times_are_taken_as_a_list_as_well(tmp_path: Path) -> None:
     ran = taken(tmp_path, times=[2.5, 0.5], format="webp")
     assert [shades(ran.image(place)) for place in range(2)] == ["blue", "red"]
     assert ran.work.outputs[0].type == "image/webp"
+
+
+def test_times_and_algorithms_are_a_list_a_text_or_given_again_and_again() -> None:
+    films, hashes = find("video.thumbnails"), find("file.hash")
+    for given in (["1,2.5,10"], ["1", "2.5", "10"], ["1,2.5", "10"]):
+        assert query_params(films, {"times": given})["times"] == [1, 2.5, 10]
+    for times in ("1,2.5,10", [1, 2.5, 10]):
+        assert json_params(films, {"times": times})["times"] == [1, 2.5, 10]
+    assert query_params(hashes, {"algorithms": ["md5,sha1"]})["algorithms"] == ["md5", "sha1"]
+    assert json_params(hashes, {"algorithms": "md5,sha1"})["algorithms"] == ["md5", "sha1"]
+    for wrong in (["1"], "1,a", "nan", ""):
+        with pytest.raises(InvalidRequestError):
+            json_params(films, {"times": wrong})
 
 
 def test_a_sheet_has_all_pictures_in_rows(tmp_path: Path) -> None:

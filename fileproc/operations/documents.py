@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -69,6 +70,31 @@ def _not_opened(exc: Exception, password: str | None, password_code: int) -> Bad
 
 def _damaged() -> BadInput:
     return BadInput("The PDF is damaged and cannot be opened.", code="corrupt_input")
+
+
+def page_damaged(index: int) -> BadInput:
+    """For a page (from 0) that PDFium cannot draw."""
+    return BadInput(f"Page {index + 1} is damaged and cannot be drawn.", code="corrupt_input")
+
+
+def page_size(document: PdfDocument, index: int) -> tuple[float, float]:
+    """Width and height of a page (from 0) in points, turned as it is shown.
+
+    Raises:
+        BadInput: `corrupt_input`, also for a page without an area: its boxes do not overlap.
+    """
+    import pypdfium2
+
+    try:
+        width, height = document.get_page_size(index)
+    except pypdfium2.PdfiumError as exc:
+        raise page_damaged(index) from exc
+    if not (0 < width < math.inf and 0 < height < math.inf):
+        raise BadInput(
+            f"Page {index + 1} has no area that could be drawn: its boxes are wrong.",
+            code="corrupt_input",
+        )
+    return width, height
 
 
 def check_drawing(work: Work, password: str | None, pages: Iterable[int]) -> None:

@@ -139,7 +139,7 @@ def _of_pdf(work: Work, params: Preview) -> Any:
     with documents.opened(work.input.path, params.password) as document:
         documents.check_drawing(work, params.password, [0])
         try:
-            longest = max(*document.get_page_size(0), 1.0)
+            longest = max(*documents.page_size(document, 0), 1.0)
             page = document[0]
             bitmap = page.render(scale=params.size / longest, rev_byteorder=True)
             page.close()

@@ -183,12 +183,7 @@ def _size_in_pdf(work: Work, document: Any, index: int, params: Ocr) -> tuple[in
     Raises:
         BadInput: `corrupt_input` or `image_too_large`.
     """
-    import pypdfium2
-
-    try:
-        points = document.get_page_size(index)
-    except pypdfium2.PdfiumError as exc:
-        raise _damaged(index) from exc
+    points = documents.page_size(document, index)
     width, height = (max(1, round(side * params.dpi / POINTS_PER_INCH)) for side in points)
     _check_size(index + 1, width, height, work)
     return width, height
@@ -209,12 +204,8 @@ def _page_of_pdf(document: Any, index: int, size: tuple[int, int], params: Ocr) 
         text.close()
         page.close()
     except pypdfium2.PdfiumError as exc:
-        raise _damaged(index) from exc
+        raise documents.page_damaged(index) from exc
     return _Page(index + 1, *size, lambda: _drawn(document, index, params), has_text)
-
-
-def _damaged(index: int) -> BadInput:
-    return BadInput(f"Page {index + 1} is damaged and cannot be drawn.", code="corrupt_input")
 
 
 def _drawn(document: Any, index: int, params: Ocr) -> Any:
@@ -226,7 +217,7 @@ def _drawn(document: Any, index: int, params: Ocr) -> Any:
         bitmap = page.render(scale=params.dpi / POINTS_PER_INCH, grayscale=True)
         page.close()
     except pypdfium2.PdfiumError as exc:
-        raise _damaged(index) from exc
+        raise documents.page_damaged(index) from exc
     data = bytes(bitmap.buffer)
     size = bitmap.width, bitmap.height
     image = pyvips.Image.new_from_memory(data, bitmap.stride, size[1], 1, "uchar")

@@ -92,12 +92,7 @@ def _check_size(document: Any, index: int, params: ToImages, target: str, work: 
     Raises:
         BadInput: `corrupt_input`, `image_too_large` or `output_too_large`.
     """
-    import pypdfium2
-
-    try:
-        points = document.get_page_size(index)
-    except pypdfium2.PdfiumError as exc:
-        raise _damaged(index) from exc
+    points = documents.page_size(document, index)
     scale = params.dpi / POINTS_PER_INCH
     width, height = (max(1, round(length * scale)) for length in points)
     if width * height > work.limits.pixels:
@@ -112,10 +107,6 @@ def _check_size(document: Any, index: int, params: ToImages, target: str, work: 
             f" {target} goes up to {_MOST[target]:,} on a side.",
             code="output_too_large",
         )
-
-
-def _damaged(index: int) -> BadInput:
-    return BadInput(f"Page {index + 1} is damaged and cannot be drawn.", code="corrupt_input")
 
 
 def _drawn(document: Any, index: int, params: ToImages) -> Any:
@@ -134,7 +125,7 @@ def _drawn(document: Any, index: int, params: ToImages) -> Any:
         finally:
             page.close()
     except pypdfium2.PdfiumError as exc:
-        raise _damaged(index) from exc
+        raise documents.page_damaged(index) from exc
 
 
 def _bitmap_format(*, transparent: bool) -> int:

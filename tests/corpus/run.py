@@ -79,7 +79,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--sample", type=int, help="so many files of each folder and type")
     parser.add_argument("--generated", type=int, default=0, help="so many mutations of the files")
     parser.add_argument("--seed", type=int, help="of the sample and the mutations")
-    parser.add_argument("--only", default="*", help="operations, as a pattern: 'pdf.*'")
+    parser.add_argument("--only", default="*", help="operations, as patterns: 'pdf.*,image.info'")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
     parser.add_argument("--timeout", type=float, default=10, help="of a run, in seconds")
     parser.add_argument("--memory", type=int, default=2048, help="of a run, in MiB")
@@ -130,8 +130,12 @@ def _work(
     if specimens and options.generated:
         mutations.mkdir()
         specimens += files.mutated(specimens, options.generated, choice, mutations)
-    runs = runs_of(specimens)
-    return [run for run in runs if fnmatch.fnmatch(run[1].name, options.only)]
+    patterns = options.only.split(",")
+    return [
+        (specimen, entry)
+        for specimen, entry in runs_of(specimens)
+        if any(fnmatch.fnmatch(entry.name, pattern) for pattern in patterns)
+    ]
 
 
 async def _run_all(

@@ -9,6 +9,7 @@ from PIL import Image
 from fileproc.errors import InvalidRequestError
 from fileproc.operations import BadInput, Limits, find
 from fileproc.operations.documents import check_pages, chosen_pages
+from fileproc.operations.programs import installed
 from samples import pdf, run
 
 
@@ -176,3 +177,20 @@ def test_parameters_that_do_not_hold_are_pointed_at(params: dict[str, Any], poin
     with pytest.raises(InvalidRequestError) as caught:
         find("pdf.to_images").parse(params)
     assert [error["pointer"] for error in caught.value.errors] == [pointer]
+
+
+needs_tesseract = pytest.mark.skipif(
+    "tesseract" not in installed(), reason="Tesseract is not installed here"
+)
+
+
+@pytest.mark.parametrize(
+    "operation", ["pdf.to_images", "file.preview", pytest.param("image.ocr", marks=needs_tesseract)]
+)
+def test_page_whose_boxes_do_not_overlap_is_refused(tmp_path: Path, operation: str) -> None:
+    boxes = b"/CropBox [300 300 400 400] /MediaBox"
+    document = pdf(("Hi",), size=(200, 100)).replace(b"/MediaBox", boxes)
+    with pytest.raises(BadInput) as caught:
+        run(operation, tmp_path, document, "paper.pdf")
+    assert caught.value.job_code == "corrupt_input"
+    assert "no area" in caught.value.detail

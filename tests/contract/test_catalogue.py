@@ -177,7 +177,8 @@ def test_good_input_gives_what_is_promised(
     entry: Operation, media_type: str, tmp_path: Path
 ) -> None:
     data, name = BY_TYPE[media_type]()
-    ran = attempt(entry, tmp_path / "work", data, name, media_type)
+    odd = "Grüße 世界 👩‍🚀 '\"%s{}" + Path(name).suffix
+    ran = attempt(entry, tmp_path / "work", data, odd, media_type)
     assert not isinstance(ran, JobError), ran
     assert ran.work.engine
     for output in ran.work.outputs:
@@ -186,14 +187,6 @@ def test_good_input_gives_what_is_promised(
         assert output.type in entry.produces or "*/*" in entry.produces
     assert (tmp_path / "work" / "in").read_bytes() == data
     assert ran.reports, "it never told how far it is"
-
-
-@pytest.mark.parametrize(("entry", "media_type"), cases())
-def test_names_of_any_script_survive(entry: Operation, media_type: str, tmp_path: Path) -> None:
-    data, name = BY_TYPE[media_type]()
-    odd = "Grüße 世界 👩‍🚀 '\"%s{}" + Path(name).suffix
-    ran = attempt(entry, tmp_path / "work", data, odd, media_type)
-    assert not isinstance(ran, JobError), ran
     if entry.name not in {"file.probe", "archive.extract"}:  # a name of its own, and others' names
         assert ran.work.outputs[0].name.startswith("Grüße 世界")
 
@@ -224,7 +217,7 @@ def test_hostile_input_ends_in_a_clear_error_or_a_result(
     entry: Operation, media_type: str, tmp_path: Path
 ) -> None:
     # Each starts a program, or tries several encoders: what only parses, is tried more often.
-    mutations = 8 if entry.programs or entry.name == "image.optimize" else 25
+    mutations = 4 if entry.programs or entry.name == "image.optimize" else 15
     for number, (what, data) in enumerate(hostile(media_type, mutations=mutations)):
         folder = tmp_path / str(number)
         ended = attempt(entry, folder, data, "hostile", media_type)

@@ -60,6 +60,14 @@ _BOMS = (
 )
 
 
+_DOCTYPE = re.compile(
+    r"""<!doctype\s{1,9}(?:[\w.-]{1,60}:)?([\w.-]{1,60})[^\[>"']{0,99}"""
+    r"""(?:"[^"]{0,999}"\s{0,99}|'[^']{0,999}'\s{0,99}){0,2}\[""",
+    re.IGNORECASE,
+)
+_SUBSET = re.compile(r"""["'\]]|<!--""")
+
+
 def decode(head: bytes, *, whole: bool) -> tuple[str, str] | None:
     """The text and the name of its encoding, or None where the bytes are not text.
 
@@ -104,23 +112,23 @@ def kind(text: str, *, wanted: str | None, whole: bool) -> str:
 
 def _markup(text: str) -> str | None:
     """SVG, HTML or XML by the root element, with the prolog skipped."""
-    at, xml = 0, False
+    at, xml, declared = 0, False, None
     while True:
         at += len(text[at : at + 4096]) - len(text[at : at + 4096].lstrip())
         if text.startswith("<?", at):
-            xml, end = True, "?>"
+            xml, at = True, _after(text, "?>", at)
         elif text.startswith("<!--", at):
-            end = "-->"
+            at = _after(text, "-->", at)
         elif text[at : at + 9].lower() == "<!doctype":
             if text[at + 9 : at + 15].strip().lower().startswith("html"):
                 return HTML
-            xml, end = True, ">"
+            xml, declared = True, _DOCTYPE.match(text, at)
+            at = _after(text, ">", _after_subset(text, declared.end()) if declared else at)
         else:
             break
-        found = text.find(end, at)
-        if found < 0:
-            return XML if xml else None
-        at = found + len(end)
+        if at < 0:  # the root is not in sight, but a DTD names it
+            named = declared is not None and declared[1].lower() == "svg"
+            return SVG if named else XML if xml else None
     root = re.match(r"<(?:[\w.-]{1,60}:)?([A-Za-z_][\w.-]{0,60})[\s/>]", text[at : at + 130])
     if root is None:
         return XML if xml else None
@@ -130,6 +138,20 @@ def _markup(text: str) -> str | None:
     if name in _HTML_TAGS and not xml:
         return HTML
     return XML if xml or _closed(text, root[1]) else None
+
+
+def _after(text: str, end: str, at: int) -> int:
+    found = text.find(end, at) if at >= 0 else -1
+    return found + len(end) if found >= 0 else -1
+
+
+def _after_subset(text: str, at: int) -> int:
+    """Where the declarations of a DTD end that stands in the file; below zero: beyond the text."""
+    while at >= 0 and (found := _SUBSET.search(text, at)) is not None:
+        if found[0] == "]":
+            return found.end()
+        at = _after(text, "-->" if found[0] == "<!--" else found[0], found.end())
+    return -1
 
 
 def _closed(text: str, name: str) -> bool:

@@ -98,6 +98,26 @@ def test_table_is_known_by_its_head_and_a_cell_of_many_lines() -> None:
     assert detect(HUGE + b'";9\r\n', name="a", declared=None, whole=True) == "text/csv"
 
 
+@pytest.mark.parametrize(
+    "dtd",
+    [
+        "[<!ENTITY a 'b'>]",
+        "[ <!-- don't ]> --> <!ENTITY a ']><note>'> ] ",
+        'PUBLIC "-//W3C//DTD SVG 1.1//EN" "http://www.w3.org/a.dtd" [<!ENTITY a "b">]',
+        "SYSTEM 'a.dtd' [<!ENTITY % a SYSTEM 'b'> %a;]",
+        "[<!ENTITY a 'b'> " + " " * 70_000,
+        "[<!ENTITY a '" + "b" * 70_000,
+        "",
+    ],
+)
+def test_drawing_with_a_document_type_is_a_drawing(dtd: str) -> None:
+    drawing = f"<?xml version='1.0'?>\n<!DOCTYPE svg {dtd}>\n<svg xmlns='x'>&a;</svg>".encode()
+    cut = len(drawing) > 60_000
+    assert detect(drawing, name=None, declared=None, whole=not cut) == "image/svg+xml"
+    note = drawing.replace(b"svg", b"note")
+    assert detect(note, name=None, declared=None, whole=not cut) == "application/xml"
+
+
 @pytest.mark.parametrize("whole", [True, False])
 @pytest.mark.parametrize(
     "text",

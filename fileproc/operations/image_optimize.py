@@ -113,6 +113,8 @@ def optimize(work: Work, params: Optimize) -> None:
         image = _decoded(work, header, opened, params, film=max(counts) > 1)
         trials = _Trials(work, params, image, len(targets))
         results = [found for target in targets if (found := trials.best(target)) is not None]
+        if not results:
+            raise _none_fits(trials, params, targets)
         chosen = _chosen(results, trials, params)
         path = work.output(source.stem + extension_for_type(chosen.target), chosen.target)
         path.write_bytes(chosen.data)
@@ -247,13 +249,20 @@ def bisect(steps: Sequence[Options], encode: Callable[[Options], bytes], most: i
     return found
 
 
+def _none_fits(trials: _Trials, params: Optimize, targets: list[str]) -> BadInput:
+    smallest, most = trials.smallest or 0, params.max_bytes or 0
+    floor, way_out = "", "Try"
+    if _LOSSY.intersection(targets) and params.min_quality > 1:
+        floor = f" at the lowest quality that min_quality allows ({params.min_quality})"
+        way_out = "Lower min_quality, try"
+    return BadInput(
+        f"The smallest result{floor} would have {smallest:,} bytes; at most {most:,} are asked for."
+        f" {way_out} another format, or resize it first.",
+        code="output_too_large",
+    )
+
+
 def _chosen(results: list[_Result], trials: _Trials, params: Optimize) -> _Result:
-    if not results:
-        raise BadInput(
-            f"The smallest result would have {trials.smallest or 0:,} bytes; at most"
-            f" {params.max_bytes or 0:,} are asked for. Try another format, or resize it first.",
-            code="output_too_large",
-        )
     if params.max_bytes is None or len(results) == 1:
         return min(results, key=lambda result: len(result.data))
     return min(results, key=trials.error)

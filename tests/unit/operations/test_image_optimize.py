@@ -91,11 +91,16 @@ def test_what_fits_anyway_has_the_highest_quality(tmp_path: Path) -> None:
 
 
 def test_what_cannot_fit_says_how_small_it_gets(tmp_path: Path) -> None:
-    for params in ({}, {"format": "webp"}, {"format": "best"}, {"min_quality": 95}):
+    for params, floor in (
+        ({}, 20), ({"format": "webp"}, 20), ({"format": "best"}, 20), ({"min_quality": 95}, 95),
+        ({"min_quality": 1}, None), ({"format": "png"}, None),
+    ):  # fmt: skip
         with pytest.raises(BadInput) as caught:
             optimized(tmp_path, saved(noisy(), "JPEG"), max_bytes=300, **params)
         assert caught.value.job_code == "output_too_large"
         assert "300 are asked for" in caught.value.detail
+        named = f"min_quality allows ({floor})" if floor else "smallest result would"
+        assert named in caught.value.detail
 
 
 def test_min_quality_is_a_floor(tmp_path: Path) -> None:

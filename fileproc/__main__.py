@@ -15,12 +15,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from fileproc import __version__
-from fileproc.console import WIDTH, examples, refuse, table
+from fileproc import __version__, absent
 from fileproc.errors import FileprocError, SettingsError, StoreUnavailableError
-from fileproc.manual import operations
+
+try:
+    import click
+
+    from fileproc.console import WIDTH, examples, refuse, table
+    from fileproc.manual import operations
+except ModuleNotFoundError as exc:
+    sys.exit(f"fileproc: {absent.sentence(exc)}")
 
 # The roles' modules are imported by their commands only: `--help` and `healthcheck` stay quick.
 if TYPE_CHECKING:
@@ -462,6 +466,10 @@ def main() -> None:
         cli(prog_name="python -m fileproc")
     except FileprocError as exc:
         refuse(exc.detail, 2 if isinstance(exc, SettingsError) else 1)
+    except ModuleNotFoundError as exc:
+        if (exc.name or "").partition(".")[0] == "fileproc":
+            raise
+        refuse(absent.sentence(exc))
 
 
 if __name__ == "__main__":

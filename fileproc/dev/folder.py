@@ -48,7 +48,7 @@ class DataFolder:
         if not self._take():
             raise EngineError(
                 f"The folder {self.path} is in use by another fileproc (process {self._user()}). "
-                "Stop that one, or choose another folder with --data."
+                "Stop that one, or choose another folder: --data FOLDER, or make dev DATA=FOLDER."
             )
         return self
 

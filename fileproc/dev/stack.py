@@ -100,7 +100,7 @@ def check_port(host: str, port: int, option: str) -> None:
     """
     if problem := port_problem(host, port):
         raise EngineError(
-            f"Nobody can listen at port {port} of {host}: {problem}. Choose another with {option}."
+            f"Nobody can listen at port {port} of {host}: {problem}. Choose another: {option}."
         )
 
 

@@ -43,6 +43,8 @@ def run_dev(settings: Settings, data: Path) -> int:
     Raises:
         EngineError: something cannot be started; nothing is left running then.
     """
+    if not data.exists():
+        _ports(settings)  # no folder is made for nothing
     with DataFolder(data) as folder:
         stack = Stack(folder)
         status = asyncio.run(until_signal(_run(settings, stack), stack))
@@ -80,10 +82,7 @@ async def until_signal(work: Coroutine[Any, Any, int], stack: Stack) -> int:
 
 async def _run(settings: Settings, stack: Stack) -> int:
     data = stack.folder.path
-    port = settings.port or free_port()
-    worker_port = pick_worker_port(settings, port, chosen=bool(settings.port))
-    check_port(settings.host, port, "--port")
-    check_port("127.0.0.1", worker_port, "FILEPROC_WORKER_PORT")
+    port, worker_port = _ports(settings)
     async with stack.engines():
         auth = await choose_auth(settings, stack)
         plan = Plan(settings.host, port, worker_port, auth, settings)
@@ -92,6 +91,19 @@ async def _run(settings: Settings, stack: Stack) -> int:
             sys.stdout.flush()
             await stack.keep(say)
     return 0
+
+
+def _ports(settings: Settings) -> tuple[int, int]:
+    """Of the api, and of the worker's health server.
+
+    Raises:
+        EngineError: nobody can listen there now.
+    """
+    port = settings.port or free_port()
+    worker_port = pick_worker_port(settings, port, chosen=bool(settings.port))
+    check_port(settings.host, port, "--port N, or make dev PORT=N")
+    check_port("127.0.0.1", worker_port, "FILEPROC_WORKER_PORT=N")
+    return port, worker_port
 
 
 async def choose_auth(settings: Settings, stack: Stack) -> Auth:

@@ -15,7 +15,7 @@ from fileproc.dev.engines import Valkey
 from fileproc.dev.folder import DataFolder
 from fileproc.dev.processes import Child
 from fileproc.dev.stack import Plan, Stack, _keep, check_port, is_loopback, pick_worker_port
-from fileproc.dev.supervisor import banner, choose_auth
+from fileproc.dev.supervisor import banner, choose_auth, run_dev
 from fileproc.errors import EngineError, SettingsError
 from fileproc.settings import Auth, Settings
 from fileproc.store import Role, open_store
@@ -171,6 +171,15 @@ def test_a_port_in_use_is_a_sentence_that_names_the_option() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(EngineError, match=f"port {port} of 127.*already in use.*--port"):
             check_port("127.0.0.1", port, "--port")
+
+
+def test_no_folder_is_made_where_the_port_is_taken(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = bare(host="127.0.0.1", port=taken.getsockname()[1])
+        with pytest.raises(EngineError, match=r"--port N, or make dev PORT=N\.$"):
+            run_dev(settings, folder)
+    assert not folder.exists()
 
 
 async def test_what_ends_is_started_again_and_said() -> None:

@@ -37,18 +37,23 @@ def operations() -> None:
 def listed(as_json: bool) -> None:
     """List the operations that are offered here; NEEDS is what has to be there beside fileproc."""
     from fileproc.api.views import operation_view
-    from fileproc.operations import offered
+    from fileproc.operations import catalogue, lacking, offered
     from fileproc.operations.reference import needs
     from fileproc.settings import load_settings, services
 
     settings = load_settings()
-    found = offered(debug=settings.debug_operations, services=services(settings)).values()
+    found = [*offered(debug=settings.debug_operations, services=services(settings)).values()]
     if as_json:
         click.echo(json.dumps([operation_view(entry, settings) for entry in found], indent=2))
         return
     rows = [("OPERATION", "LANE", "NEEDS", "SUMMARY")]
     rows += [(item.name, item.lane, ", ".join(needs(item)), item.summary) for item in found]
     table(rows)
+    for name, entry in catalogue().items():
+        if entry not in found:
+            click.echo(
+                f"Not offered here: {name}, which needs {' and '.join(lacking(entry))}.", err=True
+            )
 
 
 @operations.command("show", short_help="Show all about one operation.")

@@ -90,7 +90,7 @@ def operation_of(api: Api, name: str, pointer: str = "/operation") -> Operation:
     )
     if absent := operations.lacking(operation):
         raise ProgramMissingError(
-            f"{name} needs {' and '.join(absent)}, which this server does not have.",
+            operations.not_offered(operation),
             errors=[{"pointer": pointer, "detail": "Not installed.", "missing": absent}],
         )
     return operation

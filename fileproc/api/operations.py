@@ -9,7 +9,8 @@ from fileproc.api.context import api_of
 from fileproc.api.models import NoQuery
 from fileproc.api.reading import read_query
 from fileproc.api.views import operation_view
-from fileproc.errors import NotFoundError
+from fileproc.errors import NotFoundError, UnknownOperationError
+from fileproc.operations import find, not_offered
 
 
 async def list_operations(request: web.Request) -> web.StreamResponse:
@@ -27,7 +28,15 @@ async def get_operation(request: web.Request) -> web.StreamResponse:
     name = request.match_info["name"]
     operation = api.operations.get(name)
     if operation is None:
-        raise NotFoundError(f"There is no operation {name[:100]!r}.")
+        raise _not_found(name, debug=api.settings.debug_operations)
     return web.Response(
         body=to_json(operation_view(operation, api.settings)), content_type="application/json"
     )
+
+
+def _not_found(name: str, *, debug: bool) -> NotFoundError:
+    """As those are told who ask for a job: that there is none, or what it would need here."""
+    try:
+        return NotFoundError(not_offered(find(name, debug=debug)))
+    except UnknownOperationError as exc:
+        return NotFoundError(exc.detail)

@@ -19,7 +19,7 @@ from fileproc.errors import EmptyFileError, FileprocError, TypeMismatchError
 from fileproc.ids import new_id
 from fileproc.jobs import FileInfo
 from fileproc.objects import Stored, file_key
-from fileproc.operations import clean_name
+from fileproc.operations import clean_name, texts
 from fileproc.operations.types import HEAD_BYTES, detect, extension_for_type
 from fileproc.telemetry import UPLOADED, get_logger
 
@@ -185,6 +185,11 @@ def check_type(plan: Plan, media_type: str, pointer: str) -> None:
 
 def _hint(media_type: str, accepted: list[str]) -> str:
     """What to do about text whose bytes alone do not tell its kind, such as a single column."""
+    if media_type == texts.JSON and texts.JSONL in accepted:
+        return (
+            " JSON lines have one object on each line; if it is such a file, say so by its name"
+            " (?filename=data.jsonl) or its Content-Type."
+        )
     if media_type != "text/plain" or not any(name.startswith("text/") for name in accepted):
         return ""
     return " If it is one of these, say so by its name (?filename=data.csv) or its Content-Type."

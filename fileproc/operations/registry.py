@@ -196,6 +196,11 @@ def lacking(entry: Operation) -> tuple[str, ...]:
     return () if entry.service is None else (_SERVICES.get(entry.service, entry.service),)
 
 
+def not_offered(entry: Operation) -> str:
+    """Why this machine does not offer an operation that the catalogue has."""
+    return f"{entry.name} is not offered here: it needs {' and '.join(lacking(entry))}."
+
+
 _SERVICES = {"clamd": "ClamAV's daemon (FILEPROC_CLAMD)"}
 
 

@@ -48,7 +48,12 @@ async def test_an_operation_whose_program_is_not_installed_is_not_offered(
     names = {entry["name"] for entry in listed}
     assert "image.resize" in names
     assert "media.info" not in names
-    assert (await api.get("/v1/operations/media.info")).status == 404
+    missing = await problem(await api.get("/v1/operations/media.info"), 404, "not_found")
+    assert missing["detail"] == document["detail"]
+    missing = await problem(await api.get("/v1/operations/file.scan"), 404, "not_found")
+    assert missing["detail"].startswith("file.scan is not offered here: it needs ClamAV's daemon")
+    unknown = await problem(await api.get("/v1/operations/file.eat"), 404, "not_found")
+    assert unknown["detail"] == "There is no operation 'file.eat'."
 
 
 async def test_an_unknown_parameter_names_those_there_are(api: Any) -> None:
@@ -179,6 +184,16 @@ async def test_text_called_jpg_is_a_415_that_says_what_it_is(api: Any, hands: Ha
     assert document["detected"] == "text/plain"
     assert "image/jpeg" in document["accepted"]
     await nothing_stayed(hands)
+
+
+@pytest.mark.parametrize("body", [b'{"a":1}\n', b'[{"a":1},{"a":2}]'])
+async def test_json_where_lines_of_it_are_meant_is_told_how_to_say_so(
+    api: Any, body: bytes
+) -> None:
+    answer = await api.put("/v1/jobs/table.convert?to=csv", data=body)
+    document = await problem(answer, 415, "type_mismatch")
+    assert document["detected"] == "application/json"
+    assert "by its name (?filename=data.jsonl)" in document["detail"]
 
 
 async def test_a_wrong_type_in_front_of_the_job_part_leaves_nothing(api: Any, hands: Hands) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 import redis
 
 from fileproc import __version__
-from support.commands import run
+from support.commands import ROOT, run
 
 
 @pytest.mark.parametrize(
@@ -122,11 +124,36 @@ def test_operation_that_needs_what_is_not_there_is_shown_and_not_listed(tmp_path
     shown = run("operations", "show", "file.scan", cwd=tmp_path).stdout
     assert "Needs  clamd" in shown
     assert "Not offered here: it needs ClamAV's daemon" in shown
-    assert "file.scan" not in run("operations", "list", cwd=tmp_path).stdout
+    listed = run("operations", "list", cwd=tmp_path)
+    assert "file.scan" not in listed.stdout
+    assert "Not offered here: file.scan, which needs ClamAV's daemon" in listed.stderr
     configured = {"FILEPROC_CLAMD": "127.0.0.1:3310"}
     assert "file.scan" in run("operations", "list", cwd=tmp_path, settings=configured).stdout
     there = run("operations", "show", "file.scan", cwd=tmp_path, settings=configured).stdout
     assert "Not offered" not in there
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "missing"),
+    [
+        (["-S", "-m", "fileproc", "operations", "list"], "", "click"),
+        (["-c"], "sys.modules['uvloop'] = None", "uvloop"),
+    ],
+)
+def test_package_that_is_not_installed_is_a_sentence(
+    options: list[str], code: str, missing: str
+) -> None:
+    if code:
+        argv = ["fileproc", "operations", "list"]
+        start = f"import runpy, sys; {code}; sys.argv = {argv}"
+        options = [*options, f"{start}; runpy.run_module('fileproc', run_name='__main__')"]
+    done = subprocess.run(
+        [sys.executable, *options], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"fileproc: The package {missing} is not installed for")
+    assert ".venv/bin/python -m fileproc" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_operation_that_there_is_not_is_a_sentence(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -197,6 +197,38 @@ def check_count(api: Api, plan: Plan, count: int, *, complete: bool = True) -> N
         least = plan.min_inputs
         detail = f"{plan.name} needs at least {_files(least)}; {_files(count)} came."
         raise _invalid("/inputs", detail, least=least)
+
+
+def check_fit(draft: Draft, count: int) -> None:
+    """Refuse parameters that do not go with so many files; of a step where its files are known.
+
+    Raises:
+        InvalidRequestError: one entry of `errors` for each step that is bound to fail.
+    """
+    root = "/template" if draft.template else ""
+    wrong = [
+        {"pointer": root + pointer, "detail": misfit}
+        for pointer, operation, params, number in _counted(draft, count)
+        if (misfit := operation.misfit(params, number)) is not None
+    ]
+    if wrong:
+        raise InvalidRequestError(wrong[0]["detail"], errors=wrong)
+
+
+def _counted(draft: Draft, count: int) -> Iterator[tuple[str, Operation, Mapping[str, Any], int]]:
+    """Pointer, operation, parameters and number of files of all that runs on a known number."""
+    if isinstance(draft.plan, Operation):
+        yield "/inputs", draft.plan, draft.params, count
+        return
+    for step in draft.plan.steps:
+        if step.for_each or step.needs == [JOB_INPUTS]:
+            number = 1 if step.for_each else count
+            yield (
+                pointer_to(step.name, "params"),
+                draft.plan.operations[step.name],
+                step.params,
+                number,
+            )
 
 
 def _files(count: int) -> str:

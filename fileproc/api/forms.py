@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from fileproc.api import problems
 from fileproc.api.body import Body
-from fileproc.api.drafts import Draft, Plan, check_count, files_by_id
+from fileproc.api.drafts import Draft, Plan, check_count, check_fit, files_by_id
 from fileproc.api.idempotency import Claim
 from fileproc.api.models import (
     FileRef,
@@ -154,6 +154,7 @@ class JobForm:
         if self._asked.inputs is not None:
             inputs = await self._picked(self._asked, self._draft)
         check_count(self._api, self._draft.plan, len(inputs))
+        check_fit(self._draft, len(inputs))
         return self._draft, inputs, brought
 
     async def _picked(self, asked: FormAsked, draft: Draft) -> list[FileInfo]:

@@ -17,6 +17,7 @@ from fileproc.api.context import Api, Caller, api_of, caller_of
 from fileproc.api.drafts import (
     Draft,
     check_count,
+    check_fit,
     draft_from_query,
     files_by_id,
     operation_of,
@@ -70,6 +71,7 @@ async def _from_json(api: Api, caller: Caller, request: web.Request, key: str | 
     async with claimed(api, caller, key) as claim:
         draft = await draft_for(api, caller, asked, claim)
         check_count(api, draft.plan, len(wanted))
+        check_fit(draft, len(wanted))
         files = await files_by_id(api, caller, draft.plan, wanted) if wanted else []
         return await accept(api, caller, draft, inputs=files, brought=[], claim=claim)
 
@@ -96,6 +98,7 @@ async def put_job(request: web.Request) -> web.StreamResponse:
     wish = wish_of(request, query.wait)
     key = key_of(request)
     _check_body(api, operation, request)
+    check_fit(draft, 1)
     async with claimed(api, caller, key) as claim, _uploads(api, claim) as uploads:
         await api.ask_store()
         brought = await _take_body(api, operation, request, uploads, query.filename)

@@ -73,6 +73,14 @@ class Watermark(Params):
     keep_gps: bool = KEEP_GPS
 
 
+def _misfit(params: Watermark, count: int) -> str | None:
+    if params.text is None and count == 1:
+        return "There is no mark: give the parameter text, or a picture as a second file."
+    if params.text is not None and count > 1:
+        return "There are two marks: give the parameter text or a second file, not both."
+    return None
+
+
 @operation(
     "image.watermark",
     summary="Put a text or another picture on top of an image",
@@ -81,6 +89,7 @@ class Watermark(Params):
     produces=encoders.WRITTEN,
     example={"text": "© Example", "position": "south_east"},
     engines=("pyvips",),
+    judge=_misfit,
     max_inputs=2,
 )
 def watermark(work: Work, params: Watermark) -> None:
@@ -96,11 +105,8 @@ def watermark(work: Work, params: Watermark) -> None:
     """
     work.engine = rasters.engine()
     source = work.input
-    if (params.text is None) == (len(work.inputs) < 2):  # noqa: PLR2004 - the picture, the mark
-        raise BadInput(
-            "Give one mark: the parameter text, or a picture as the second input.",
-            code="mark_missing",
-        )
+    if (misfit := _misfit(params, len(work.inputs))) is not None:
+        raise BadInput(misfit, code="mark_missing")
     with rasters.decoding():
         header, opened = rasters.read_header(source.path, source.type)
         target = encoders.target_type(params.format, source.type, header)

@@ -42,6 +42,15 @@ class Merge(Params):
     )
 
 
+def _misfit(params: Merge, count: int) -> str | None:
+    for name, given in (("pages", params.pages), ("passwords", params.passwords)):
+        if given is not None and len(given) != count:
+            entries = f"{len(given)} entr{'y' if len(given) == 1 else 'ies'}"
+            files = f"{count} file{'' if count == 1 else 's'}"
+            return f"There are {entries} in {name} for {files}: give one for each."
+    return None
+
+
 @operation(
     "pdf.merge",
     summary="Merge PDFs into one, whole or chosen pages of each",
@@ -50,6 +59,7 @@ class Merge(Params):
     produces=(PDF,),
     example={"bookmarks": "files"},
     engines=("pikepdf",),
+    judge=_misfit,
     max_inputs=_MAX_INPUTS,
 )
 def merge(work: Work, params: Merge) -> None:
@@ -69,8 +79,10 @@ def merge(work: Work, params: Merge) -> None:
     work.engine = structures.engine()
     for source in work.inputs:
         structures.check_is_pdf(source)
-    selections = _each(work, params.pages, "pages") or ["all"] * len(work.inputs)
-    passwords = _each(work, params.passwords, "passwords") or [""] * len(work.inputs)
+    if (misfit := _misfit(params, len(work.inputs))) is not None:
+        raise BadInput(misfit, code="count_mismatch")
+    selections = params.pages or ["all"] * len(work.inputs)
+    passwords = params.passwords or [""] * len(work.inputs)
     assembly = Assembly()
     with ExitStack() as stack:
         for number, (source, pages, password) in enumerate(
@@ -82,20 +94,6 @@ def merge(work: Work, params: Merge) -> None:
             work.progress(number + 1, len(work.inputs), unit="files", phase="merge")
         path = work.output(f"{work.input.stem}-merged.pdf", PDF)
         structures.save(assembly.finish(), work, path)
-
-
-def _each(work: Work, given: list[str] | None, name: str) -> list[str] | None:
-    """The entries of a parameter that has one for each input.
-
-    Raises:
-        BadInput: `count_mismatch`.
-    """
-    if given is not None and len(given) != len(work.inputs):
-        raise BadInput(
-            f"There are {len(work.inputs)} inputs, and {len(given)} entries in {name}.",
-            code="count_mismatch",
-        )
-    return given
 
 
 @contextmanager

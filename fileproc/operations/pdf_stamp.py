@@ -68,6 +68,14 @@ class StampParams(Params):
     stamp_password: str | None = structures.password_field("Opens an encrypted PDF as the stamp.")
 
 
+def _misfit(params: StampParams, count: int) -> str | None:
+    if params.text is None and count == 1:
+        return "There is no stamp: give the parameter text, or a picture or PDF as a second file."
+    if params.text is not None and count > 1:
+        return "There are two stamps: give the parameter text or a second file, not both."
+    return None
+
+
 @operation(
     "pdf.stamp",
     summary="Put text, page numbers, a picture or a letterhead on pages of a PDF",
@@ -77,6 +85,7 @@ class StampParams(Params):
     produces=(PDF,),
     example={"text": "Page {page} of {pages}", "position": "south", "font_size": 10},
     engines=("pikepdf", "pypdfium2", "pyvips"),
+    judge=_misfit,
     max_inputs=2,
 )
 def stamp(work: Work, params: StampParams) -> None:
@@ -97,8 +106,8 @@ def stamp(work: Work, params: StampParams) -> None:
     """
     work.engine = structures.engine()
     structures.check_is_pdf(work.input)
-    if (len(work.inputs) == 2) == (params.text is not None):  # noqa: PLR2004 - one is the stamp
-        raise BadInput("Give either a text or a second input as the stamp.", code="count_mismatch")
+    if (misfit := _misfit(params, len(work.inputs))) is not None:
+        raise BadInput(misfit, code="count_mismatch")
     with ExitStack() as stack:
         pdf = stack.enter_context(structures.opened(work.input.path, params.password))
         chosen = documents.chosen_pages(params.pages, len(pdf.pages), most=MAX_PAGES)

@@ -67,6 +67,8 @@ class Operation:
         programs: what it starts by exec; without them it is not offered (`programs.py`).
         service: what the worker asks on its behalf; offered only where one is configured.
         example: parameters of a useful job.
+        judge: tells why parameters do not go with so many files, where that is known without
+            them.
         debug: exists only where FILEPROC_DEBUG_OPERATIONS is set.
     """
 
@@ -84,6 +86,7 @@ class Operation:
     engines: tuple[str, ...] = ()
     programs: tuple[str, ...] = ()
     service: str | None = None
+    judge: Callable[[Any, int], str | None] | None = None
     debug: bool = False
 
     @property
@@ -106,6 +109,12 @@ class Operation:
     def takes_alone(self, media_type: str) -> bool:
         """Whether a file of this detected type is taken as the only input."""
         return "*/*" in self.accepts or media_type in self.accepts
+
+    def misfit(self, params: Mapping[str, Any], count: int) -> str | None:
+        """Why these parameters, which are valid, do not go with so many files; None: they do."""
+        if self.judge is None:
+            return None
+        return self.judge(self.params.model_validate(dict(params)), count)
 
     def parse(self, params: Mapping[str, Any], *, pointer: str = "/params") -> dict[str, Any]:
         """Validate parameters; returns them complete with defaults, JSON-ready.

@@ -64,6 +64,51 @@ async def test_an_unknown_parameter_names_those_there_are(api: Any) -> None:
     assert "width" in error["allowed"]
 
 
+@pytest.mark.parametrize(
+    ("job", "count", "says"),
+    [
+        ({"operation": "image.watermark", "params": {}}, 1, "no mark"),
+        ({"operation": "image.watermark", "params": {"text": "x"}}, 2, "two marks"),
+        ({"operation": "pdf.stamp", "params": {}}, 1, "no stamp"),
+        ({"operation": "pdf.stamp", "params": {"text": "x"}}, 2, "two stamps"),
+        ({"operation": "pdf.merge", "params": {"pages": ["1"]}}, 2, "1 entry in pages for 2 files"),
+        ({"operation": "pdf.merge", "params": {"passwords": ["", "x"]}}, 1, "2 entries in"),
+    ],
+)
+async def test_parameters_that_do_not_go_with_so_many_files_make_no_job(
+    api: Any, hands: Hands, job: dict[str, Any], count: int, says: str
+) -> None:
+    operation = job["operation"]
+    data = jpeg() if operation.startswith("image") else b"%PDF-1.7\n"
+    answers = [await sent(api, job, data, count)]
+    if not job["params"]:
+        answers.append(await api.put(f"/v1/jobs/{operation}", data=data))
+    for answer in answers:
+        document = await problem(answer, 422, "invalid_request")
+        assert says in document["detail"]
+        assert document["errors"][0]["pointer"] == "/inputs"
+    answer = await sent(api, {"steps": {"a": job}}, data, count)
+    document = await problem(answer, 422, "invalid_request")
+    assert document["errors"][0]["pointer"] == "/steps/a/params"
+    await nothing_stayed(hands)
+
+
+async def test_what_a_step_gets_from_others_is_not_counted_at_the_door(api: Any) -> None:
+    marked = {"operation": "image.watermark"}
+    steps = {"small": {"operation": "image.resize", "params": {"width": 9}, "for_each": True}}
+    answer = await sent(api, {"steps": {**steps, "a": {**marked, "needs": ["small"]}}}, jpeg(), 1)
+    assert answer.status == 202
+    answer = await sent(api, {"steps": {"a": {**marked, "for_each": True}}}, jpeg(), 2)
+    document = await problem(answer, 422, "invalid_request")
+    assert "no mark" in document["detail"]
+
+
+async def sent(api: Any, job: Any, data: bytes, count: int) -> Any:
+    parts = [(file_part("a"), data)] * count
+    headers, body = form((field("job"), json.dumps(job).encode()), *parts)
+    return await api.post("/v1/jobs", data=body, headers=headers)
+
+
 async def test_a_wrong_choice_names_the_choices(api: Any) -> None:
     answer = await api.put("/v1/jobs/image.resize?width=3&format=bmp", data=jpeg())
     [error] = (await problem(answer, 422, "invalid_request"))["errors"]

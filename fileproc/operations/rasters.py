@@ -284,9 +284,14 @@ def to_srgb(image: Any) -> Any:
         except pyvips.Error:  # a broken profile, or one for another kind of colour
             image = image.copy()
             image.remove("icc-profile-data")
+    inks = image.interpretation == "cmyk"
     if image.interpretation in {"grey16", "b-w"}:
         image = image.colourspace("b-w")
-    elif image.interpretation == "multiband":
+    elif inks and image.bands >= 4:  # noqa: PLR2004 - one for each ink
+        # Not `colourspace`: that of libvips 8.18 leaves the profile of the inks in the picture, in
+        # memory that is given back with the operation; who reads it crashes.
+        image = image.icc_transform("srgb", input_profile="cmyk", intent="relative", depth=8)
+    elif inks or image.interpretation == "multiband":
         image = _guessed(image)
     elif image.interpretation != "srgb":
         image = image.colourspace("srgb")

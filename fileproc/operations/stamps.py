@@ -167,9 +167,10 @@ def of_picture(pdf: Any, source: Input, limits: Limits, *, opacity: float) -> St
 def _decoded(path: Path, media_type: str, limits: Limits) -> _Pixels:
     header, image = rasters.read_header(path, media_type)
     rasters.check_pixels(header.width, header.height, 1, limits)
+    image = rasters.to_srgb(image)
     if max(header.width, header.height) > _MAX_SIDE:
         image = image.thumbnail_image(_MAX_SIDE, height=_MAX_SIDE, no_rotate=True, size="down")
-    image = rasters.to_srgb(image).copy_memory()
+    image = image.copy_memory()
     if header.orientation > 1:
         image = image.autorot().copy_memory()
     alpha = image[image.bands - 1].write_to_memory() if image.hasalpha() else None

@@ -192,8 +192,8 @@ def test_best_within_bytes_looks_most_like_the_original(tmp_path: Path) -> None:
 def test_best_of_inks_is_found_and_says_srgb(tmp_path: Path) -> None:
     """libvips leaves the profile of the inks in a picture that it converts by itself, freed."""
     inks = saved(card(mode="CMYK"), "JPEG", quality=95)
-    params = {"max_bytes": 100_000, "format": "best", "keep_metadata": True}
-    image = run("image.optimize", tmp_path, inks, "inks.jpg", **params).image()
+    ran = optimized(tmp_path, inks, max_bytes=100_000, format="best", keep_metadata=True)
+    image = ran.image()
     assert image.mode == "RGB"
     assert len(image.info["icc_profile"]) < 10_000  # that of the inks has a megabyte
     assert distance(image, card()) < 0.2

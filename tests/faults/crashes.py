@@ -40,7 +40,7 @@ _NEEDS = {  # the kind of job that passes it, where it is rare in the load
     "delete-noted": "delete",
     "download": "table",
     "progress": "long",
-    "canceling": "cancel",
+    "canceling": "interrupt",
     "trash-deleted": "transient",
     "input-fetched": "table",
 }

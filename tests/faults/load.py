@@ -139,6 +139,12 @@ class Load:
     def resume(self) -> None:
         self._running.set()
 
+    async def drained(self, most_s: float) -> None:
+        """Wait until nearly all jobs are over, but not for what hangs on a dead worker."""
+        end = time.monotonic() + most_s
+        while len(self._tasks) > 1 and time.monotonic() < end:
+            await asyncio.sleep(0.05)
+
     async def quiet(self) -> None:
         """Wait until every submission that is under way has its answer."""
         while self.submitting:

@@ -307,6 +307,19 @@ class Journal:
         """Everything up to this entry is stored."""
         await self._pipeline.script("shipped", last)
 
+    async def compaction_due(self, every_s: float) -> bool:
+        """Whether the last compaction began so long ago; if so, this one begins now.
+
+        It counts for all workers, so that it comes due where each of them lives a short time only.
+        One that dies while it compacts is not followed at once by others.
+        """
+        now = await self._pipeline.now_ms()
+        began = await self._pipeline.command("GET", self._keys.compacted)
+        if began is not None and 0 <= now - int(began) < every_s * 1000:
+            return False
+        await self._pipeline.command("SET", self._keys.compacted, now)
+        return True
+
     async def lag_s(self) -> float:
         """Age of the oldest event that is not in object storage; 0 if all are."""
         oldest = await self.unshipped_since()

@@ -26,6 +26,7 @@
 | events                  | stream  | one entry per script call: lines of events     | trimmed   |
 | schema                  | string  | version of all this                            | -         |
 | shipped                 | string  | last entry of events safe in object storage    | -         |
+| compacted               | string  | when a compaction of the journal began (ms)    | -         |
 | lock:<name>             | string  | holder                                         | its life  |
 
 Fields of job:<id>: st state, own owner, ln lane, v version, tok fencing token, at attempt, ma max
@@ -51,6 +52,7 @@ class Keys:
         self.events = f"{prefix}events"
         self.api_keys = f"{prefix}keys"
         self.shipped = f"{prefix}shipped"
+        self.compacted = f"{prefix}compacted"
         self.schema = f"{prefix}schema"
         self.progress_channel = f"{prefix}progress"
 

@@ -6,7 +6,6 @@ Any worker has one, under a lock; two at once store the same entries twice and m
 from __future__ import annotations
 
 import asyncio
-import time
 import zlib
 from collections.abc import AsyncIterator, Sequence
 
@@ -44,10 +43,6 @@ class Shipper:
         self._settings = resources.settings
         self._keep_s = resources.settings.journal_keep_s
         self._holder = holder
-        self._put_off()
-
-    def _put_off(self) -> None:
-        self._next_compaction = time.monotonic() + self._settings.journal_compact_s
 
     async def run(self) -> None:
         """Ship for ever; an engine that is away only makes the lag grow."""
@@ -58,10 +53,8 @@ class Shipper:
                     # that waits its turn, else we would go on for ever, in ever smaller batches.
                     while await self.ship() == JOURNAL_BATCH:
                         await self._upkeep.lock("shipper", self._holder, LOCK_S)
-                    if time.monotonic() >= self._next_compaction:
+                    if await self._journal.compaction_due(self._settings.journal_compact_s):
                         await self._compact_in_time()
-                else:  # the holder compacts; who follows it does not begin with that
-                    self._put_off()
                 JOURNAL_LAG.set(await self._journal.lag_s())
             except FileprocError as exc:
                 log.warning("shipper: a round was cut short", reason=exc.detail)
@@ -71,7 +64,6 @@ class Shipper:
 
     async def _compact_in_time(self) -> None:
         """Compact, and keep the lock meanwhile however long it takes."""
-        self._put_off()
         work = asyncio.create_task(self.compact(least=self._settings.journal_compact_objects))
         try:
             while not (await asyncio.wait({work}, timeout=LOCK_S / 3))[0]:

@@ -15,6 +15,8 @@ from faults.faults import Stage
 from fileproc.crashpoints import API, WORKER, of_role
 
 REACH_S = 20.0  # from the moment when it is up
+DRAIN_S = 6.0
+HELPING = 4  # jobs at once that lead to a point
 _LOCKS = {  # whoever holds it passes these points
     "janitor": ("janitor-ticked", "recovered", "adopted", "purged"),
     "collector": ("trash-deleted", "sweep-found", "sweep-deleted"),
@@ -40,7 +42,7 @@ _NEEDS = {  # the kind of job that passes it, where it is rare in the load
     "delete-noted": "delete",
     "download": "table",
     "progress": "long",
-    "canceling": "cancel",
+    "canceling": "interrupt",
     "trash-deleted": "transient",
     "input-fetched": "table",
 }
@@ -111,6 +113,7 @@ async def _die_at(stage: Stage, role: Role, point: str) -> bool:
 async def _provoke(stage: Stage, role: Role, point: str) -> None:
     """Do what leads to the point, where the load alone does not."""
     await role.ready.wait()
+    helping: set[asyncio.Task[str]] = set()
     while True:
         if lock := _LOCK_OF.get(point):
             with contextlib.suppress(redis.RedisError):
@@ -130,14 +133,16 @@ async def _provoke(stage: Stage, role: Role, point: str) -> None:
             await asyncio.sleep(0.5)
         if point == "popped":  # only an idle worker pops: one with much to do claims
             stage.load.pause()
-            await asyncio.sleep(1.5)
+            await stage.load.drained(DRAIN_S)
             stage.load.resume()
             await asyncio.sleep(1)
-        if kind := _NEEDS.get(point):
+        # A few at once: what waits behind them would keep the other roles from their points.
+        if (kind := _NEEDS.get(point)) and len(helping) < HELPING:
             url = role.url if role.kind == API else None
             helped = asyncio.create_task(stage.load.one(kind, url))
-            stage.helpers.add(helped)
-            helped.add_done_callback(stage.helpers.discard)
+            for tasks in (helping, stage.helpers):
+                tasks.add(helped)
+                helped.add_done_callback(tasks.discard)
 
 
 async def _refused_upload(url: str) -> None:

@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
 
@@ -25,19 +25,24 @@ PATIENCE_S = 90.0  # for one answer, across kills of everything
 _TIMEOUT = aiohttp.ClientTimeout(total=20, sock_connect=2)
 TRY_AGAIN = {409, 429, 503, 507}
 SAYS_SOMETHING = set(range(200, 500)) - {429}
-FINAL = {"succeeded", "failed", "canceled", "expired"}
+FINAL = frozenset({"succeeded", "failed", "canceled", "expired"})
+BEGUN = FINAL | {"running"}
 BIG = 9 * 1024 * 1024  # more than one part
 
 
 @dataclass(frozen=True)
 class Work:
-    """One kind of job: what is asked for, and what is done with it afterwards."""
+    """One kind of job: what is asked for, and what is done with it afterwards.
+
+    Attributes:
+        cancel: when it is canceled: "soon", or once it is "running"; "": not at all.
+    """
 
     kind: str
     operation: str
     params: dict[str, Any]
     body: bytes = b""
-    cancel: bool = False
+    cancel: Literal["", "soon", "running"] = ""
     delete: bool = False
 
 
@@ -58,7 +63,8 @@ def kinds(rng: random.Random) -> dict[str, Callable[[], Work]]:
         "long": lambda: sleep(round(rng.uniform(1, 2.5), 2)),
         "transient": lambda: Work("transient", "debug.fail", {"class": "transient", "times": 1}),
         "permanent": lambda: Work("permanent", "debug.fail", {"class": "permanent", "times": 9}),
-        "cancel": lambda: sleep(5, cancel=True),
+        "cancel": lambda: sleep(5, cancel="soon"),
+        "interrupt": lambda: sleep(5, cancel="running"),
         "delete": lambda: sleep(0.05, delete=True),
         "big": lambda: Work("big", "file.probe", {}, rng.randbytes(1024) * (BIG // 1024)),
         "large": lambda: Work("large", "debug.sleep", {"seconds": 0, "output_bytes": BIG}),
@@ -114,11 +120,15 @@ class Load:
     async def at_most(self, outstanding: int) -> AsyncIterator[None]:
         """Fewer jobs under way: one of a certain kind does not wait behind many others."""
         spare = max(0, self._outstanding - outstanding)
+        followed, self._most_followed = self._most_followed, 2 * outstanding
         for _ in range(spare):
             await self._slots.acquire()
         try:
+            while len(self._tasks) > self._most_followed:
+                await asyncio.sleep(0.1)
             yield
         finally:
+            self._most_followed = followed
             for _ in range(spare):
                 self._slots.release()
 
@@ -128,6 +138,12 @@ class Load:
 
     def resume(self) -> None:
         self._running.set()
+
+    async def drained(self, most_s: float) -> None:
+        """Wait until nearly all jobs are over, but not for what hangs on a dead worker."""
+        end = time.monotonic() + most_s
+        while len(self._tasks) > 1 and time.monotonic() < end:
+            await asyncio.sleep(0.05)
 
     async def quiet(self) -> None:
         """Wait until every submission that is under way has its answer."""
@@ -203,7 +219,10 @@ class Load:
     async def finish(self, work: Work, job_id: str, url: str | None = None) -> None:
         """What a client does with a job that was accepted; raises as `run`."""
         if work.cancel:
-            await asyncio.sleep(self._rng.uniform(0, 1))
+            if work.cancel == "running":
+                await self.follow(job_id, BEGUN)
+            else:
+                await asyncio.sleep(self._rng.uniform(0, 1))
             await self._ask("cancel", "POST", f"/v1/jobs/{job_id}/cancel", url=url)
         job = await self.follow(job_id)
         for index, output in enumerate(job["outputs"]):
@@ -233,8 +252,8 @@ class Load:
         self._saw(job)
         return str(job["id"])
 
-    async def follow(self, job_id: str) -> dict[str, Any]:
-        """Watch the job until it is over, however long that takes."""
+    async def follow(self, job_id: str, until: frozenset[str] = FINAL) -> dict[str, Any]:
+        """Watch the job until it is over (or in one of these states), however long that takes."""
         while True:
             await asyncio.sleep(0.05)
             with suppress(TimeoutError):
@@ -248,7 +267,7 @@ class Load:
                     continue
                 job: dict[str, Any] = json.loads(answer)
                 self._saw(job)
-                if job["state"] in FINAL:
+                if job["state"] in until:
                     return job
 
     async def delete(self, job_id: str, url: str | None = None) -> None:

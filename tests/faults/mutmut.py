@@ -45,6 +45,8 @@ TESTS = (
     "tests/integration/store",
     "tests/worker/test_executor.py",
     "tests/worker/test_rebuild.py",
+    "tests/worker/test_losses.py",
+    "tests/worker/test_replicas.py",
     "tests/worker/test_janitor.py",
     "tests/api/test_auth.py",
     "tests/api/test_service.py",

@@ -18,8 +18,8 @@ SHORT_LIST = 16
 # What may stand below the prefix; with a life of its own or not.
 _LASTING = re.compile(
     r"job:\S+|jobs:\S+|dead:\S+|file:\S+|wait:\S+|ring:\S+|flow:\S+|lane:\S+|ready:\S+|proc:\S+"
-    r"|worker:\S+|workers|leases|delayed|deadlines|final|trash|key:\S+|keys|events|schema|shipped"
-    r"|template:\S+|templates:\S+"
+    r"|worker:\S+|workers|leases|delayed|deadlines|final|trash|key:\S+|keys|events|schema"
+    r"|shipped|compacted|template:\S+|templates:\S+"
 )
 _PASSING = re.compile(r"idem:\S+|lock:\S+|probe:\S+|worker:\S+|job:\S+|flow:\S+|limit:\S+")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -102,15 +103,33 @@ async def test_one_worker_compacts_at_a_time_however_long_it_takes(
         return least
 
     monkeypatch.setattr(Shipper, "compact", slow_compact)
-    shippers = [Shipper(resources, name) for name in "abc"]
-    for one in shippers:
-        one._next_compaction = 0
+    often = resources.settings.model_copy(update={"journal_compact_s": 0.01})
+    shippers = [Shipper(replace(resources, settings=often), name) for name in "abc"]
     tasks = [asyncio.create_task(one.run()) for one in shippers]
     await asyncio.sleep(2)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     assert most == 1
+
+
+async def test_compaction_is_due_for_all_workers_together(resources: Resources) -> None:
+    journal = resources.store.journal
+
+    async def begun(ago_ms: int) -> None:
+        now = await resources.store.upkeep.now_ms()
+        key = f"{resources.settings.redis_prefix}compacted"
+        await resources.store.pipeline.command("SET", key, now - ago_ms)
+
+    assert await journal.compaction_due(600)  # nobody has ever compacted
+    assert not await journal.compaction_due(600)
+    await begun(ago_ms=590_000)
+    assert not await journal.compaction_due(600)
+    await begun(ago_ms=600_000)
+    assert await journal.compaction_due(600)
+    assert not await journal.compaction_due(600)
+    await begun(ago_ms=-3_600_000)
+    assert await journal.compaction_due(600)  # a clock was wrong: no reason to wait for it
 
 
 @pytest.mark.usefixtures("settled")

@@ -10,12 +10,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from fileproc.operations import drawing_cost, glyphs, rasters
+from fileproc.operations import drawing_cost, glyphs, jpegs, rasters
 from fileproc.operations.structures import too_complex
-from fileproc.operations.work import BadInput, Input, Limits
+from fileproc.operations.work import MIB, BadInput, Input, Limits
 
 _PICTURE_DPI: Final = 150  # what a picture's pixels are taken for, where no width is asked for
 _MAX_SIDE = 3_000  # pixels of a picture; more is not seen on a page
+_MOST_JPEG_BYTES: Final = 32 * MIB  # it is read as a whole
 _TEXT_DPI = 300
 _MAX_TEXT_SIDE = 16_000  # pixels; cairo draws to twice that
 _LINE = 1.2  # of the size of the font
@@ -142,13 +143,14 @@ def _drawn_text(
 
 
 class _Pixels(NamedTuple):
-    """Samples of a picture, one byte each, and its transparency if it has any."""
+    """Samples of a picture, one byte each, its transparency, and the JPEG that says the same."""
 
     data: bytes
     width: int
     height: int
     bands: int
     alpha: bytes | None
+    jpeg: bytes | None = None
 
 
 def of_picture(pdf: Any, source: Input, limits: Limits, *, opacity: float) -> Stamp:
@@ -175,7 +177,18 @@ def _decoded(path: Path, media_type: str, limits: Limits) -> _Pixels:
         image = image.autorot().copy_memory()
     alpha = image[image.bands - 1].write_to_memory() if image.hasalpha() else None
     colours = image[: image.bands - 1] if image.hasalpha() else image
-    return _Pixels(colours.write_to_memory(), image.width, image.height, colours.bands, alpha)
+    jpeg = _as_it_is(path, header) if media_type == rasters.JPEG else None
+    return _Pixels(colours.write_to_memory(), image.width, image.height, colours.bands, alpha, jpeg)
+
+
+def _as_it_is(path: Path, header: rasters.Header) -> bytes | None:
+    """A JPEG whose samples are what a page is to show; None where they had to be changed."""
+    changed = header.icc or header.orientation > 1 or max(header.width, header.height) > _MAX_SIDE
+    if changed or header.colour_space not in {"srgb", "b-w"}:
+        return None
+    if path.stat().st_size > _MOST_JPEG_BYTES:
+        return None
+    return jpegs.bare(path.read_bytes())
 
 
 def _pictured(
@@ -185,6 +198,8 @@ def _pictured(
 
     spaces = {1: pikepdf.Name.DeviceGray, 3: pikepdf.Name.DeviceRGB}
     picture = _image(pdf, pixels.data, pixels, spaces[pixels.bands])
+    if pixels.jpeg is not None:
+        picture.write(pixels.jpeg, filter=pikepdf.Name.DCTDecode)
     if pixels.alpha is not None:
         picture.SMask = _image(pdf, pixels.alpha, pixels, pikepdf.Name.DeviceGray)
     resources = pikepdf.Dictionary(XObject=pikepdf.Dictionary(I=picture))

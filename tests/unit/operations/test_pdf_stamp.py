@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
+from pikepdf import Stream
+from PIL import Image, ImageCms
 
 from fileproc.errors import InvalidRequestError
-from fileproc.operations import BadInput, find
+from fileproc.operations import BadInput, find, jpegs
 from pdfs import blank, book, drawn, form, pictures_of, reopened, run_many, saved, texts_of
-from samples import distance, pdf, run
+from samples import card, distance, jpeg, pdf, run
 from samples import saved as picture_bytes
 
 SIZE = (200, 100)
@@ -96,6 +98,52 @@ def test_layer_decides_what_hides_what(tmp_path: Path) -> None:
     assert pictures_of(over)[0].getpixel((20, 80)) == (0, 200, 0)
     assert pictures_of(under)[0].getpixel((20, 80)) == (255, 0, 0)  # the page's own square
     assert pictures_of(under)[0].getpixel((100, 20)) == (0, 200, 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [
+        ({}, True),
+        ({"progressive": True}, True),
+        ({"comment": b"secret"}, True),
+        ({"orientation": 6}, False),
+        (
+            {"icc_profile": ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()},
+            False,
+        ),
+    ],
+)
+def test_jpeg_that_needs_no_change_is_put_on_the_page_as_it_is(
+    options: dict[str, Any], kept: bool, tmp_path: Path
+) -> None:
+    data = jpeg(**options)
+    made = stamped(tmp_path, pdf(("",)), data + b"what follows", opacity=0.999)
+    document = reopened(made)
+    found = [
+        each for each in document.objects
+        if isinstance(each, Stream) and each.get("/Subtype") == "/Image"
+    ]  # fmt: skip
+    assert [each.Filter == "/DCTDecode" for each in found] == [kept]
+    raw = found[0].read_raw_bytes()
+    for private in (b"Maker of cameras", b"secret", b"what follows"):
+        assert private not in raw
+    if kept:
+        assert len(raw) < len(data)
+        assert Image.open(io.BytesIO(raw)).tobytes() == Image.open(io.BytesIO(data)).tobytes()
+    flat = stamped(tmp_path, pdf(("",)), picture_bytes(card(), "PNG"))
+    assert distance(pictures_of(made)[0], pictures_of(flat)[0]) < 0.02
+
+
+def test_jpeg_that_is_broken_is_bare_or_none_soon() -> None:
+    data = jpeg(32, 24)
+    whole = jpegs.bare(data)
+    assert whole is not None
+    assert jpegs.bare(whole) == whole
+    assert all(jpegs.bare(data[:length]) is None for length in range(len(data)))
+    for filling in (b"\xff", b"\xff\x00", b"\xff\xd0", b"\xff\xda\x00\x02", b"\x00"):
+        jpegs.bare(data[:-2] + filling * 2_000_000 + data[-2:])
+    assert jpegs.bare(saved_grey := picture_bytes(card(mode="L"), "JPEG")) is not None
+    assert jpegs.bare(saved_grey.replace(b"\xff\xc0", b"\xff\xc3")) is None  # lossless
 
 
 def test_page_of_another_document_is_laid_over_as_it_looks(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, from_json, to_json
 
+from fileproc.api import phrases
 from fileproc.errors import BadRequestError, InvalidRequestError
 from fileproc.operations import Operation
 
@@ -80,7 +81,7 @@ def read_body(model: type[Model], value: Any) -> Model:
         return model.model_validate(value)
     except ValidationError as exc:
         raise InvalidRequestError(
-            "The request is not valid.", errors=complaints(exc, model, "")
+            "The request is not valid.", errors=complaints(exc, model, "", value)
         ) from exc
 
 
@@ -97,7 +98,7 @@ def read_query(model: type[Model], query: MultiMapping[str]) -> Model:
         return model.model_validate(_gathered(query, _lists(model)))
     except ValidationError as exc:
         raise InvalidRequestError(
-            "The query is not valid.", errors=complaints(exc, model, None)
+            "The query is not valid.", errors=complaints(exc, model, None, query)
         ) from exc
 
 
@@ -112,7 +113,7 @@ def query_params(operation: Operation, query: Mapping[str, list[str]]) -> dict[s
     try:
         return operation.params.model_validate(values).model_dump(mode="json")
     except ValidationError as exc:
-        raise _bad_params(operation, exc, None) from exc
+        raise _bad_params(operation, exc, None, values) from exc
 
 
 def json_params(
@@ -127,16 +128,16 @@ def json_params(
         # By way of JSON: strict in Python would refuse a text for an enum, strict in JSON takes it.
         read = operation.params.model_validate_json(to_json(params), strict=True)
     except ValidationError as exc:
-        raise _bad_params(operation, exc, pointer) from exc
+        raise _bad_params(operation, exc, pointer, params) from exc
     return read.model_dump(mode="json")
 
 
 def _bad_params(
-    operation: Operation, exc: ValidationError, pointer: str | None
+    operation: Operation, exc: ValidationError, pointer: str | None, sent: Any
 ) -> InvalidRequestError:
     return InvalidRequestError(
         f"The parameters of {operation.name} are not valid.",
-        errors=complaints(exc, operation.params, pointer, owner=operation.name),
+        errors=complaints(exc, operation.params, pointer, sent, owner=operation.name),
     )
 
 
@@ -177,26 +178,31 @@ def _names(model: type[BaseModel]) -> list[str]:
 
 
 def complaints(
-    exc: ValidationError, model: type[BaseModel], pointer: str | None, *, owner: str = "request"
+    exc: ValidationError,
+    model: type[BaseModel],
+    pointer: str | None,
+    sent: Any,
+    *,
+    owner: str = "request",
 ) -> list[dict[str, Any]]:
     """One entry for each thing that does not hold; `pointer` None: names, not JSON pointers."""
     errors = exc.errors(include_url=False, include_context=True)[:_MAX_SHOWN]
-    return [_complaint(error, model, pointer, owner) for error in errors]
+    return [_complaint(error, model, pointer, sent, owner) for error in errors]
 
 
 def _complaint(
-    error: ErrorDetails, model: type[BaseModel], pointer: str | None, owner: str
+    error: ErrorDetails, model: type[BaseModel], pointer: str | None, sent: Any, owner: str
 ) -> dict[str, Any]:
-    path = [str(part)[:_MAX_NAME] for part in error["loc"]]
-    where = ".".join(path) if pointer is None else "/".join([pointer, *map(escape, path)])
-    entry: dict[str, Any] = {"pointer": where, "detail": error["msg"].removeprefix("Value error, ")}
+    if pointer is None:
+        where = ".".join(str(part)[:_MAX_NAME] for part in error["loc"])
+    else:
+        path = [part[:_MAX_NAME] for part in phrases.place(error, sent)]
+        where = "/".join([pointer, *map(escape, path)])
+    entry: dict[str, Any] = {"pointer": where, "detail": phrases.sentence(error)}
     if error["type"] == "extra_forbidden":
-        entry["detail"] = f"The {owner} has no {path[-1]!r}."
-        if len(path) == 1:
+        entry["detail"] = f"The {owner} has no {str(error['loc'][-1])[:_MAX_NAME]!r}."
+        if len(error["loc"]) == 1:
             entry["allowed"] = _names(model)
-    elif error["type"] in {"enum", "literal_error"}:
-        expected = str(error.get("ctx", {}).get("expected", ""))
-        entry["allowed"] = [
-            item.strip(" '") for item in expected.replace(" or ", ",").split(",") if item.strip()
-        ]
+    elif allowed := phrases.choices(error, model):
+        entry["allowed"] = allowed
     return entry

@@ -132,7 +132,7 @@ async def test_json_is_taken_at_its_word(api: Any) -> None:
         ({"priority": "urgent"}, "/priority"),
         ({"labels": {"a": 1}}, "/labels/a"),
         ({"labels": {"a": "x" * 256}}, "/labels/a"),
-        ({"labels": {"no spaces": "x"}}, "/labels/no spaces/[key]"),
+        ({"labels": {"no spaces": "x"}}, "/labels/no spaces"),
         ({"labels": {str(i): "x" for i in range(33)}}, "/labels"),
         ({"metadata": []}, "/metadata"),
         ({"metadata": {"a": "x" * 17_000}}, "/metadata"),
@@ -156,6 +156,37 @@ async def test_what_does_not_hold_is_named_by_its_place(
     answer = await post(api, {"operation": "file.probe", "inputs": [], **change})
     document = await problem(answer, 422, "invalid_request")
     assert pointer in [error["pointer"] for error in document["errors"]]
+
+
+@pytest.mark.parametrize(
+    ("operation", "params", "pointer", "says"),
+    [
+        ("table.query", {"filter": 5}, "/params/filter", "This is to be a JSON object."),
+        ("table.query", {"select": [5]}, "/params/select/0", "This is to be a text."),
+        ("table.query", {"sort": [{"as": 1}]}, "/params/sort/0/column", "This is needed."),
+        ("image.resize", {"width": "9"}, "/params/width", "This is to be a whole number."),
+        ("image.crop", {"left": 1}, "/params", "Give width and height, or aspect, or trim."),
+        ("image.watermark", {"colour": "x"}, "/params/colour", "This text does not have the form"),
+        ("file.hash", {"algorithms": 5}, "/params/algorithms", "This is to be a list."),
+    ],
+)
+async def test_what_does_not_hold_is_said_in_plain_sentences(
+    api: Any, operation: str, params: dict[str, Any], pointer: str, says: str
+) -> None:
+    answer = await post(api, {"operation": operation, "params": params, "inputs": []})
+    errors = (await problem(answer, 422, "invalid_request"))["errors"]
+    told = [error["detail"] for error in errors if error["pointer"] == pointer]
+    assert any(detail.startswith(says) for detail in told), errors
+
+
+async def test_a_choice_that_is_missing_names_the_choices(api: Any) -> None:
+    answer = await api.put("/v1/jobs/table.convert", data=b"a,b\n1,2\n")
+    [error] = (await problem(answer, 422, "invalid_request"))["errors"]
+    assert (error["pointer"], error["detail"]) == ("to", "This is needed.")
+    assert error["allowed"] == ["csv", "tsv", "jsonl", "parquet", "xlsx"]
+    answer = await post(api, {"operation": "image.convert", "inputs": []})
+    [error] = (await problem(answer, 422, "invalid_request"))["errors"]
+    assert "webp" in error["allowed"]
 
 
 @pytest.mark.parametrize(

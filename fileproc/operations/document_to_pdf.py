@@ -119,9 +119,22 @@ def _convert(work: Work, folder: Path, source: Path, kind: _Filter, params: ToPd
     Raises:
         BadInput, OutOfResources, Crashed: see `_failure`.
     """
-    program = work.programs[NAME]
-    _make_profile(folder / "profile", program)
+    _make_profile(folder / "profile", work.programs[NAME])
     work.progress(0, 1, unit="documents", phase="convert")
+    made = folder / "made" / f"{source.stem}.pdf"
+    ended = _run(work, folder, source, kind, params)
+    if not ended.code and _is_pdf(made):
+        return made
+    failure = _failure(ended, params)
+    if failure.job_code == "page_out_of_range":  # once more with all, to tell how many there are
+        _run(work, folder, source, kind, params.model_copy(update={"pages": "all"}))
+        if _is_pdf(made):
+            failure = BadInput(_too_few(made), code="page_out_of_range")
+    raise failure
+
+
+def _run(work: Work, folder: Path, source: Path, kind: _Filter, params: ToPdf) -> Ended:
+    program = work.programs[NAME]
     arguments = [
         f"-env:UserInstallation={(folder / 'profile').as_uri()}",
         *("--headless", "--norestore", "--nolockcheck", "--nologo", "--nodefault"),
@@ -135,10 +148,15 @@ def _convert(work: Work, folder: Path, source: Path, kind: _Filter, params: ToPd
         ended = programs.run(program, arguments, folder, lambda _: None)
         if ended.code != _RESTART:
             break
-    made = folder / "made" / f"{source.stem}.pdf"
-    if ended.code or not _is_pdf(made):
-        raise _failure(ended, params)
-    return made
+    return ended
+
+
+def _too_few(path: Path) -> str:
+    import pikepdf
+
+    with pikepdf.open(path) as pdf:
+        count = len(pdf.pages)
+    return f"The document has no such pages: it has {count:,} page{'' if count == 1 else 's'}."
 
 
 def _is_pdf(path: Path) -> bool:

@@ -114,6 +114,7 @@ def test_pages_are_chosen_and_others_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(BadInput) as error:
         convert(tmp_path / "b", data, "a.docx", pages="5-6")
     assert error.value.job_code == "page_out_of_range"
+    assert error.value.detail == "The document has no such pages: it has 3 pages."
 
 
 @needs_office

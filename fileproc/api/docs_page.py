@@ -66,7 +66,7 @@ _PAGE: Final = """<!doctype html>
 </html>
 """
 _START: Final = """<section class="start" aria-labelledby="start">
-<h2 id="start">In two commands</h2>
+<h2 id="start">In two requests</h2>
 <pre tabindex="0"><code>export FILEPROC_URL={address}
 curl -T photo.jpg -H 'Prefer: wait=30' \\
   "$FILEPROC_URL/v1/jobs/image.resize?width=800&amp;format=webp"

@@ -56,7 +56,8 @@ def normalize(work: Work, params: Normalize) -> None:
 
     The gain is one and the same from start to end, so that the dynamics stay; only where the true
     peak would go over its limit is it made smaller there. The second result is JSON: loudness,
-    true peak and range before, and `mode` (`linear` or `dynamic`). Silence stays as it is.
+    true peak and range before, and `mode` (`linear` or `dynamic`). Silence stays as it is. Sounds
+    of a few seconds, in which there is little to measure, may come out about 1 LU off the target.
 
     Raises:
         BadInput: `corrupt_input`, `image_too_large`, `media_too_long`, `stream_missing`,

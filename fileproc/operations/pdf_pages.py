@@ -19,7 +19,8 @@ class Pages(Params):
     pages: Selection = Field(
         "all",
         description="Which pages to keep, in this order: such as 3,1-2,last or 5- (from the fifth"
-        " on). Each page comes once. 4-,1-3 moves the first three to the end.",
+        " on). Each page comes once: naming it again makes no copy. 4-,1-3 moves the first three to"
+        " the end.",
     )
     delete: Selection | None = Field(
         None, description="Pages to leave out of those, such as 2,last."

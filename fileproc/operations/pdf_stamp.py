@@ -92,11 +92,12 @@ def stamp(work: Work, params: StampParams) -> None:
     """Draw a stamp on the chosen pages: a text, or the second input.
 
     The first input is the document, the second a picture (JPEG, PNG, WebP, AVIF, GIF, TIFF) or a
-    PDF, of which the first page is taken. Stamps stand upright on pages that are turned, and
-    inside the part that is shown of pages that are cropped. Text of the Latin alphabet is written
-    in Helvetica and can be searched; other scripts become pictures, drawn with the server's fonts:
-    with a character that none of them has, the job fails. All else in the document stays as it
-    is, scripts included. The result is not encrypted; signatures no longer hold.
+    PDF, of which the first page is taken, as far as its TrimBox goes if it has one. Stamps stand
+    upright on pages that are turned, and inside the part that is shown of pages that are cropped.
+    Text of the Latin alphabet is written in Helvetica and can be searched; other scripts become
+    pictures, drawn with the server's fonts: with a character that none of them has, the job fails.
+    All else in the document stays as it is, scripts included. The result is not encrypted;
+    signatures no longer hold.
 
     Raises:
         BadInput: `corrupt_input`, `count_mismatch`, `document_too_complex`, `image_too_large`,

@@ -67,7 +67,9 @@ KEEP_METADATA: Any = Field(
     description="Keep EXIF, XMP and IPTC but for the place it was taken at; by default all goes.",
 )
 KEEP_GPS: Any = Field(
-    False, description="With keep_metadata: keep also the place, and notes of the camera's maker."
+    False,
+    description="With keep_metadata: keep also the place, and notes of the camera's maker. Without"
+    " keep_metadata nothing is kept.",
 )
 
 

@@ -134,9 +134,10 @@ def encoding_of(path: Path, wanted: str) -> str:
 def is_plain(path: Path, delimiter: str) -> bool:
     """Whether every reader of CSV takes this UTF-8 file in the same way.
 
-    DuckDB 2.0 loses rows where newlines in quotes differ from those between rows, and is lenient
-    with blanks around quotes even in its strict mode. So: one kind of newline all over, quotes only
-    at the edges of cells or doubled within quotes, no NUL. A fuzz against the csv module holds it.
+    DuckDB 2.0 loses rows where newlines in quotes differ from those between rows, is lenient with
+    blanks around quotes even in its strict mode, and takes a blank line at the top for the names.
+    So: one kind of newline all over, none at the top, quotes only at the edges of cells or doubled
+    within quotes, no NUL. A fuzz against the csv module holds it.
     A delimiter of several bytes is none: parts of it are parts of other characters.
     """
     if not delimiter.isascii():
@@ -145,8 +146,11 @@ def is_plain(path: Path, delimiter: str) -> bool:
     newlines = returns = both = 0
     inside, tail = 0, b""
     with path.open("rb") as file:
-        if file.read(3) != codecs.BOM_UTF8:
-            file.seek(0)
+        start = len(codecs.BOM_UTF8) if file.read(3) == codecs.BOM_UTF8 else 0
+        file.seek(start)
+        if file.read(1) in {b"\r", b"\n"}:
+            return False
+        file.seek(start)
         while chunk := file.read(CHUNK_BYTES):
             text = tail + chunk
             cut = text.rfind(b"\n") + 1

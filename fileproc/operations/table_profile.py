@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 _MOST_COLUMNS: Final = 1_000  # the page has a section for each
-_AT_ONCE: Final = 25  # columns in one pass over the table
+_AT_ONCE: Final = 5  # columns in one pass: DuckDB sets memory aside by the square of their figures
 _COUNTED: Final = 100_000  # up to about so many different values are counted one by one
 _CANDIDATES: Final = 100  # of columns with more, so many frequent ones are looked for, and counted
 _SHOWN: Final = 200  # characters of a value

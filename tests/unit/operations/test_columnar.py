@@ -178,7 +178,8 @@ def test_file_that_is_called_plain_is_read_alike_by_both_readers(
         return
     if not expected or len(expected[0]) < 2 or not rows.is_plain(path, ","):
         return
-    scan = columnar.csv_scan(len(expected[0]), delimiter=",", header=False)
-    with columnar.connected(Work([], tmp_path)) as connection:
-        found = connection.execute(f"FROM {scan}", [str(path)]).fetchall()
-    assert [list(row) for row in found] == expected
+    for header in (False, True):
+        scan = columnar.csv_scan(len(expected[0]), delimiter=",", header=header)
+        with columnar.connected(Work([], tmp_path)) as connection:
+            found = connection.execute(f"FROM {scan}", [str(path)]).fetchall()
+        assert [list(row) for row in found] == expected[header:]

@@ -126,6 +126,13 @@ def test_lines_end_where_they_end_however_the_file_is_read(
         assert list(rows.Lines(tmp_path / "f", "utf-8")) == whole
 
 
+@pytest.mark.parametrize("start", ["\n", "\n\n\n", "\r\n\r\n", "\ufeff\n"])
+def test_names_may_stand_below_blank_lines(start: str, tmp_path: Path) -> None:
+    newline = "\r\n" if "\r" in start else "\n"
+    _, table = stored(tmp_path, start + newline.join(["a,b", "1,x", ""]))
+    assert table == [(1, "x")]
+
+
 def test_delimiter_is_judged_from_the_rows(tmp_path: Path) -> None:
     for delimiter in rows.DELIMITERS:
         text = TABLE.decode().replace(",", delimiter) if delimiter != "," else TABLE.decode()

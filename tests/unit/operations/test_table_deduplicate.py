@@ -49,6 +49,7 @@ def test_corners_of_csv_keep_their_rows(tmp_path: Path) -> None:
     assert once(tmp_path, mixed).decode() == 'a,b\n1,"x\ny"\n1,"x\r\ny"\n'
     assert once(tmp_path, "a\n\nx\n\nx\n").decode() == 'a\n""\nx\n'
     assert once(tmp_path, "a,b\n").decode() == "a,b\n"
+    assert once(tmp_path, "\n\na,b\n1,2\n1,2\n").decode() == "a,b\n1,2\n"
 
 
 def test_rows_that_stay_are_those_of_a_plain_loop(

@@ -120,6 +120,16 @@ async def test_tables_of_every_kind_are_worked_on(
         assert all(output.path.stat().st_size for output in ending.outputs)
 
 
+async def test_wide_table_is_profiled_in_the_memory_of_an_attempt(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """What an engine sets aside counts, whether it is used or not."""
+    names = [f"c{number}" for number in range(120)]
+    data = "".join(",".join(row) + "\n" for row in (names, *[["1.5"] * 120] * 3)).encode()
+    ending = await run(sandbox, tmp_path, "table.profile", data, "text/csv")
+    assert len(ending.outputs) == 2
+
+
 async def test_statement_of_sql_is_answered(sandbox: Sandbox, tmp_path: Path) -> None:
     sql = "SELECT name, count(*) AS n FROM data GROUP BY name ORDER BY name LIMIT 1"
     ending = await run(sandbox, tmp_path, "table.query", table(2_000), "text/csv", sql=sql)

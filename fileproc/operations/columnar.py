@@ -434,10 +434,15 @@ def _settled(
 def _with_content(
     connection: DuckDBPyConnection, source: Path, sample: str, null: str | None, width: int
 ) -> list[int]:
-    checks = ", ".join(f"bool_or(NOT {_absent(f'c{i}', null)})" for i in range(width))
-    with judged():
-        found = connection.execute(f"SELECT {checks} FROM {sample}", [str(source)]).fetchone()
-    return [i for i, filled in enumerate(found or ()) if filled]
+    """Those of the columns in which a cell is not empty."""
+    filled: list[int] = []
+    waiting = iter(range(width))
+    while some := list(islice(waiting, _COLUMNS_AT_ONCE)):
+        checks = ", ".join(f"bool_or(NOT {_absent(f'c{i}', null)})" for i in some)
+        with judged():
+            found = connection.execute(f"SELECT {checks} FROM {sample}", [str(source)]).fetchone()
+        filled += [i for i, holds in zip(some, found or (), strict=False) if holds]
+    return filled
 
 
 def _hold(

@@ -188,6 +188,19 @@ def lie_of_tar() -> bytes:
     return info.tobuf(tarfile.GNU_FORMAT) + bytes(1024)
 
 
+def astray(data: bytes, offset: int) -> bytes:
+    """A ZIP file whose list says that the first entry begins there; below 0 is before the file."""
+    if offset < 0:  # the list is said to be further on than it is, and all else with it
+        at = data.rindex(b"PK\x05\x06") + 16
+        (place,) = struct.unpack_from("<I", data, at)
+        return data[:at] + struct.pack("<I", place - offset) + data[at + 4 :]
+    buffer = io.BytesIO(data)
+    with zipfile.ZipFile(buffer, "a") as archive:
+        archive.filelist[0].header_offset = offset
+        archive.comment = b"written anew"
+    return buffer.getvalue()
+
+
 def nested(levels: int) -> bytes:
     """Archives in an archive, each ten times over."""
     data = packed(("zeros", ZEROS[:100_000]))

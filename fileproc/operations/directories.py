@@ -45,7 +45,7 @@ def opened(path: Path) -> Iterator[zipfile.ZipFile]:
     """A ZIP file, with its list of entries read.
 
     Raises:
-        zipfile.BadZipFile: it has none, or none that can be read.
+        zipfile.BadZipFile: it has none, or none that can be read, or one of places outside of it.
         TooLong: it is longer than `MAX_BYTES`, or has more than `MAX_ENTRIES`.
     """
     with _Bounded(path) as file:
@@ -54,4 +54,7 @@ def opened(path: Path) -> Iterator[zipfile.ZipFile]:
         except (ValueError, NotImplementedError, OSError, struct.error) as exc:
             raise zipfile.BadZipFile from exc
         with archive:
+            size = path.stat().st_size
+            if not all(0 <= entry.header_offset < size for entry in archive.infolist()):
+                raise zipfile.BadZipFile
             yield archive

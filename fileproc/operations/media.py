@@ -206,7 +206,7 @@ _VERSION = re.compile(r"^ffmpeg version (?:\d:)?n?([\w.]{1,40})", re.MULTILINE)
 _INPUT = re.compile(r"^Input #0, (\S+), from ", re.MULTILINE)
 _END = re.compile(r"^(Output #0|Stream mapping)", re.MULTILINE)
 # Digits are counted: a tag whose name has a newline in it can look like any of these lines.
-_DURATION = re.compile(r"^  Duration: (\d{1,9}):(\d\d):(\d\d(?:\.\d{1,9})?)", re.MULTILINE)
+_DURATION = re.compile(r"^  Duration: (\d{1,18}):(\d\d):(\d\d(?:\.\d{1,9})?)", re.MULTILINE)
 _BIT_RATE = re.compile(r"^  Duration: .*bitrate: (\d{1,9}) kb/s", re.MULTILINE)
 _STREAM = re.compile(
     r"^  Stream #0:(\d{1,5})(?:\[0x[0-9a-f]+\])?(?:\((\w+)\))?: (\w+): ?(.*)$", re.MULTILINE

@@ -9,8 +9,9 @@ import pytest
 
 import hostile_archives as hostile
 from fileproc.operations import BadInput
-from hostile_archives import BOMBS, Part, assembled, header, packed, tar, zip_entry
-from samples import run
+from fileproc.operations.types import XLSX
+from hostile_archives import BOMBS, Part, assembled, astray, header, packed, tar, zip_entry
+from samples import archive, run, xlsx
 
 
 def listed(folder: Path, data: bytes, **params: Any) -> dict[str, Any]:
@@ -106,3 +107,21 @@ def test_damaged_archives_are_refused(tmp_path: Path) -> None:
         with pytest.raises(BadInput) as caught:
             run("archive.list", tmp_path, data, media_type=media_type)
         assert caught.value.job_code == "corrupt_input"
+
+
+@pytest.mark.parametrize("offset", [-1_000, 2**40, 2**63, 2**64 - 1])
+@pytest.mark.parametrize(
+    ("operation", "params"),
+    [("archive.list", {}), ("archive.extract", {}), ("table.convert", {"to": "csv"})],
+)
+def test_entry_that_begins_outside_of_the_file_is_damage(
+    operation: str, params: dict[str, Any], offset: int, tmp_path: Path
+) -> None:
+    workbook = operation == "table.convert"
+    whole = xlsx([["a", "b"], [1, 2]]) if workbook else archive("a.txt", "b.txt")
+    with pytest.raises(BadInput) as caught:
+        run(
+            operation, tmp_path, astray(whole, offset), "a.zip",
+            media_type=XLSX if workbook else "application/zip", **params,
+        )  # fmt: skip
+    assert caught.value.job_code == "corrupt_input"

@@ -1,7 +1,9 @@
 #!/bin/sh
 # Builds the image without a Docker daemon, on a Debian base made by debootstrap, then runs both
 # roles from it against real engines: a picture goes in over HTTP and its thumbnail comes out.
-# Needs root; VARIANT=full checks the image with LibreOffice and Tesseract. The base is kept between runs, below FILEPROC_IMAGE_CACHE (~/.cache/fileproc).
+# Then a job for each program that the image has (ffmpeg; with VARIANT=full LibreOffice and Tesseract).
+# They run as the image's user, under the filter of system calls that containers get by default.
+# Needs root; the base is kept between runs, below FILEPROC_IMAGE_CACHE (~/.cache/fileproc).
 set -eu
 cd "$(dirname "$0")/.."
 

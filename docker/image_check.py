@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 import time
+import wave
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from fileproc.dev.engines import S3Server, Valkey
 from fileproc.dev.processes import free_port
@@ -147,18 +149,67 @@ def _picture() -> bytes:
     return buffer.getvalue()
 
 
-def _job(api: str, key: str, picture: bytes) -> dict[str, Any]:
-    """Submit the picture and wait for the job's end."""
+def _sound() -> bytes:
+    """A second of a tone."""
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8_000)
+        file.writeframes(b"".join((at % 100 * 200).to_bytes(2, "little") for at in range(8_000)))
+    return buffer.getvalue()
+
+
+def _scan() -> bytes:
+    """A word, as large as on a poster."""
+    sheet = Image.new("L", (900, 300), 255)
+    ImageDraw.Draw(sheet).text((60, 80), "INVOICE", fill=0, font=ImageFont.load_default(120))
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+# Operations that start a program, with a file for each; those that the image lacks are not offered.
+_WITH_PROGRAMS: Mapping[str, tuple[str, Callable[[], bytes]]] = {
+    "audio.convert?format=mp3&filename=tone.wav": ("audio/mpeg", _sound),
+    "image.ocr?filename=scan.png": ("text/plain", _scan),
+    "document.to_pdf?filename=letter.rtf": ("application/pdf", lambda: rb"{\rtf1 Dear reader}"),
+}
+
+
+def _offered(api: str, key: str) -> set[str]:
+    """Names of the operations that this image has."""
+    request = Request(f"{api}/v1/operations", headers={"Authorization": f"Bearer {key}"})  # noqa: S310
+    with OPENER.open(request, timeout=10) as response:
+        return {entry["name"] for entry in json.load(response)["data"]}
+
+
+def _programs(api: str, key: str) -> list[str]:
+    """A job for each program there is, under the filter that containers get; the operations."""
+    done = []
+    offered = _offered(api, key)
+    for asked, (wanted, make) in _WITH_PROGRAMS.items():
+        name = asked.partition("?")[0]
+        if name in offered:
+            made = _job(api, key, asked, make())["outputs"][0]["type"]
+            if made != wanted:
+                raise SystemExit(f"image-check: {name} made {made}")
+            done.append(name)
+    return done
+
+
+def _job(api: str, key: str, asked: str, data: bytes) -> dict[str, Any]:
+    """Submit a file for `operation?query`, and wait for the job's end."""
     request = Request(  # noqa: S310 - our own loopback address
-        f"{api}/v1/jobs/image.resize?width=300&format=webp&filename=photo.jpg",
-        data=picture,
+        f"{api}/v1/jobs/{asked}",
+        data=data,
         method="PUT",
-        headers={"Authorization": f"Bearer {key}", "Prefer": "wait=30"},
+        headers={"Authorization": f"Bearer {key}", "Prefer": "wait=50"},
     )
     with OPENER.open(request, timeout=60) as response:
         job: dict[str, Any] = json.load(response)
     if job["state"] != "succeeded":
-        raise SystemExit(f"image-check: the job did not succeed: {json.dumps(job['error'])}")
+        raise SystemExit(f"image-check: {asked} did not succeed: {json.dumps(job['error'])}")
     return job
 
 
@@ -213,23 +264,28 @@ def run(work: Path, container: str, buildah: list[str]) -> str:
 def _check(api: Role, worker: Role, url: str, key: str, storage: str) -> str:
     version = api.run("--version").stdout.strip()
     for role in (api, worker):
-        if f"Uid:\t{IMAGE_USER}\t" not in Path(f"/proc/{role.pid()}/status").read_text():
+        status = Path(f"/proc/{role.pid()}/status").read_text()
+        if f"Uid:\t{IMAGE_USER}\t" not in status:
             raise SystemExit(f"image-check: the {role.name} does not run as user {IMAGE_USER}.")
+        if "Seccomp:\t2\n" not in status:
+            raise SystemExit(f"image-check: the {role.name} runs without a container's filter.")
         health = role.run("healthcheck", "--role", role.name)
         if health.returncode != 0:
             raise SystemExit(f"image-check: healthcheck of the {role.name}: {health.stderr}")
     picture = _picture()
-    job = _job(url, key, picture)
+    job = _job(url, key, "image.resize?width=300&format=webp&filename=photo.jpg", picture)
     small = _result(url, key, job, storage)
     if (small.format, small.size) != ("WEBP", (300, 400)):
         raise SystemExit(f"image-check: the result is {small.format} {small.size}")
+    programs = _programs(url, key)
     for role in (worker, api):
         code = role.stop()
         if code != 0:
             raise SystemExit(f"image-check: the {role.name} ended with {code}:\n{role.tail()}")
     return (
         f"image-check: {version}, api and worker as user {IMAGE_USER}: a photo of {len(picture)} "
-        f"bytes became a WebP of {job['outputs'][0]['size']}, and both stopped cleanly"
+        f"bytes became a WebP of {job['outputs'][0]['size']}; done with programs:"
+        f" {', '.join(programs)}; both stopped cleanly"
     )
 
 

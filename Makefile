@@ -102,7 +102,7 @@ corpus: $(STAMP) ## every operation on every file of some folders (ARGS='FOLDER.
 	$(BIN)/python tests/corpus/run.py $(ARGS)
 
 .PHONY: bench-operations
-bench-operations: $(STAMP) ## thumbnails, a table and a PDF, against their bare engines (ten minutes)
+bench-operations: $(STAMP) ## thumbnails, a table and a PDF, against their bare engines (three minutes)
 	$(BIN)/python bench/operations.py $(ARGS)
 
 .PHONY: image-check

@@ -30,6 +30,7 @@ except ModuleNotFoundError as exc:
 if TYPE_CHECKING:
     from fileproc.settings import Settings
     from fileproc.store import ApiKeys, KeyInfo
+    from fileproc.worker.rebuild import Rebuilt
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
@@ -361,14 +362,14 @@ def rebuild(dry_run: bool, as_json: bool) -> None:
     """Build a lost Redis again from the journal in object storage.
 
     Unfinished jobs wait again, finished ones can be downloaded again, keys are valid again. What
-    is in Redis is left alone, so running it twice does no harm. The journal is about a second
-    behind: what was accepted after the moment that is printed is not restored.
+    is in Redis is left alone, unless the journal knows of it what came later, so running it twice
+    does no harm. The journal is about a second behind: what was accepted after the moment that is
+    printed is not restored. Objects that cannot be read are passed over; the exit status is 1 then.
     """
     from dataclasses import asdict
 
     from fileproc.resources import open_resources
     from fileproc.telemetry import configure_logging
-    from fileproc.worker.rebuild import Rebuilt
     from fileproc.worker.rebuild import rebuild as restore
 
     configure_logging("error", "console")
@@ -381,7 +382,13 @@ def rebuild(dry_run: bool, as_json: bool) -> None:
     done = asyncio.run(run())
     if as_json:
         click.echo(json.dumps({**asdict(done), "up_to": _time(done.up_to), "dry_run": dry_run}))
-        return
+    else:
+        _tell_of_rebuild(done, dry_run=dry_run)
+    if done.broken:
+        refuse(f"{done.broken} objects of the journal cannot be read; the log names them.")
+
+
+def _tell_of_rebuild(done: Rebuilt, *, dry_run: bool) -> None:
     verb = "would be" if dry_run else "are"
     click.echo(f"{done.queued} unfinished jobs {verb} queued again")
     click.echo(f"{done.finished} finished jobs {verb} back, with their results")
@@ -391,9 +398,6 @@ def rebuild(dry_run: bool, as_json: bool) -> None:
     click.echo(f"{done.keys} keys and {done.templates} templates are in the journal")
     moment = f"up to {_time(done.up_to)}" if done.up_to else "and it is empty"
     click.echo(f"The journal has {done.objects} objects, {moment}.")
-    if done.broken:
-        click.echo(f"{done.broken} of them cannot be read; the log names them.", err=True)
-        sys.exit(1)
 
 
 # --- settings and health -----------------------------------------------------------------------

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from fileproc.store import Role, Settlement
 from fileproc.worker.janitor import Janitor
 from fileproc.worker.rebuild import rebuild
 from fileproc.worker.shipper import Shipper, read_spans
+from support import commands
 from support.jobs import make_file, make_job, make_result
 from support.losses import (
     SlowPut,
@@ -32,6 +34,8 @@ from support.losses import (
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
+    from subprocess import CompletedProcess
 
     from fileproc.objects import ObjectInfo
     from fileproc.resources import Resources
@@ -162,6 +166,37 @@ async def test_broken_object_costs_what_was_in_it_and_no_more(
     books.wipe()
     report = await rebuild(resources)
     assert (report.queued, report.objects, report.broken) == (1, 2, 1)
+
+
+async def test_command_of_the_rebuild_fails_where_objects_are_broken(
+    resources: Resources, shipper: Shipper, s3_server: Any, tmp_path: Path
+) -> None:
+    await shipped_jobs(resources, shipper, 2)
+    settings = resources.settings
+    given = {
+        "FILEPROC_REDIS_URL": settings.redis_url.get_secret_value(),
+        "FILEPROC_REDIS_PREFIX": settings.redis_prefix,
+        "FILEPROC_S3_BUCKET": settings.s3_bucket,
+        "AWS_ENDPOINT_URL_S3": s3_server.endpoint,
+        "AWS_ACCESS_KEY_ID": s3_server.access_key,
+        "AWS_SECRET_ACCESS_KEY": s3_server.secret_key,
+    }
+
+    async def command(*arguments: str) -> CompletedProcess[str]:
+        return await asyncio.to_thread(
+            commands.run, "rebuild", *arguments, cwd=tmp_path, settings=given
+        )
+
+    whole = await command()
+    assert (whole.returncode, whole.stderr) == (0, "")
+    assert "2 jobs are there already" in whole.stdout
+    _, second = sorted(await read_spans(resources.objects))
+    await store_object(resources, journal_key(second.name), b"\x1f\x8b\x08\x00 cut")
+    for arguments in ((), ("--json",), ("--dry-run",)):
+        damaged = await command(*arguments)
+        assert damaged.returncode == 1
+        assert "1 objects of the journal cannot be read" in damaged.stderr
+    assert json.loads((await command("--json")).stdout)["broken"] == 1
 
 
 @pytest.mark.usefixtures("settled")

@@ -16,6 +16,8 @@ from fileproc.crashpoints import API, WORKER, of_role
 
 REACH_S = 20.0  # from the moment when it is up
 DRAIN_S = 6.0
+BUSY_S = 3.0
+TRIES = 4
 HELPING = 4  # jobs at once that lead to a point
 _LOCKS = {  # whoever holds it passes these points
     "janitor": ("janitor-ticked", "recovered", "adopted", "purged"),
@@ -67,7 +69,7 @@ async def crash_points(stage: Stage, rounds: int) -> None:
 async def _chain(stage: Stage, role: Role, points: list[str]) -> None:
     """One role through its points, the last of which is followed by an unarmed start."""
     for point in points:
-        for _ in range(3):
+        for _ in range(TRIES):
             if await _die_at(stage, role, point):
                 stage.counts["crash points"] += 1
                 stage.counts["kills"] += 1
@@ -122,7 +124,8 @@ async def _provoke(stage: Stage, role: Role, point: str) -> None:
         elif point in _STOPPING:
             jobs = [asyncio.create_task(stage.load.one("long")) for _ in range(8)]
             stage.helpers.update(jobs)
-            await asyncio.sleep(1)
+            if role.kind == WORKER and not await _busy(stage, role):
+                continue
             role.child.signal(signal.SIGTERM)
             await asyncio.sleep(REACH_S)
         elif point == "upload-refused":
@@ -143,6 +146,19 @@ async def _provoke(stage: Stage, role: Role, point: str) -> None:
             for tasks in (helping, stage.helpers):
                 tasks.add(helped)
                 helped.add_done_callback(tasks.discard)
+
+
+async def _busy(stage: Stage, role: Role) -> bool:
+    """Wait until this worker runs a job; false if the others have had them all."""
+    store = stage.redis
+    end = time.monotonic() + BUSY_S
+    while time.monotonic() < end:
+        await asyncio.sleep(0.1)
+        with contextlib.suppress(redis.RedisError):
+            for job_id in store.zrange(stage.key("leases"), 0, -1):
+                if store.hget(stage.key(f"job:{job_id}"), "w") == role.worker_id:
+                    return True
+    return False
 
 
 async def _refused_upload(url: str) -> None:

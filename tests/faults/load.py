@@ -257,7 +257,9 @@ class Load:
         while True:
             await asyncio.sleep(0.05)
             with suppress(TimeoutError):
-                status, answer = await self._ask("get", "GET", f"/v1/jobs/{job_id}?wait=5")
+                # A long poll answers at the end only; whoever waits for less has to ask often.
+                query = "?wait=5" if until is FINAL else ""
+                status, answer = await self._ask("get", "GET", f"/v1/jobs/{job_id}{query}")
                 if status != 200:
                     if not (self.forgiving or self.history.acks[job_id].deleted):
                         self.history.complain(

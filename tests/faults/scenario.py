@@ -28,7 +28,7 @@ from fileproc.errors import FileprocError
 from fileproc.resources import open_resources
 from fileproc.settings import Settings
 
-AT_CRASH_POINTS = 10  # jobs under way: some points are met by idle workers only
+FEW = 10  # jobs under way where it is about many starts; some points need idle workers, too
 LEASE_S = 1.5  # of the part with pauses
 RECOVERED_S = (10.0, 12.0)  # p50 and p99, with default settings
 GRACE_S = 1.0  # rolling restarts must not take for ever
@@ -175,10 +175,11 @@ class _Play:
             stage.history.complain(f"recovery: p50 {p50:.1f} s, p99 {p99:.1f} s of {len(took)}")
 
     async def _restarts(self) -> None:
-        await faults.rolling_restarts(self._stage, self._plan.rolling_rounds, GRACE_S)
+        async with self._stage.load.at_most(FEW):
+            await faults.rolling_restarts(self._stage, self._plan.rolling_rounds, GRACE_S)
 
     async def _crash_points(self) -> None:
-        async with self._stage.load.at_most(AT_CRASH_POINTS):
+        async with self._stage.load.at_most(FEW):
             await crash_points(self._stage, self._plan.crash_rounds)
 
     async def _lost_replies(self) -> None:

@@ -84,6 +84,12 @@ class RequestTimeoutError(FileprocError):
     code, status, title = "request_timeout", 408, "The request took too long"
 
 
+class UrlNotAllowedError(FileprocError):
+    """A URL of a client's that must not be called: its form, its port, or where it leads."""
+
+    code, status, title = "url_not_allowed", 422, "The URL is not allowed"
+
+
 class UnauthorizedError(FileprocError):
     code, status, title = "unauthorized", 401, "A valid key is needed"
 

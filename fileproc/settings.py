@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 from enum import StrEnum
+from functools import cache
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit, urlunsplit
@@ -208,6 +210,20 @@ class Settings(BaseSettings):
         description="Largest file that is scanned. No more than the daemon's MaxFileSize and"
         " StreamMaxLength: what exceeds the first it calls clean.",
     )
+    outbound_allow: str = Field(
+        "",
+        description="Networks (CIDR, separated by commas) that URLs of clients may lead to although"
+        " they are private, loopback or reserved.",
+    )
+    outbound_ports: str = Field(
+        "80,443", description="Ports that URLs of clients may name; 8000-8999 is a range."
+    )
+    outbound_connect_s: PositiveSeconds = Field(
+        10, description="Time to connect to a client's URL, with TLS."
+    )
+    outbound_idle_s: PositiveSeconds = Field(
+        30, description="A client's URL that sends nothing for so long is given up."
+    )
     debug_operations: bool = Field(False, description="Whether debug.* operations exist.")
 
     crash_at: str | None = Field(
@@ -244,6 +260,20 @@ class Settings(BaseSettings):
     def _clamd_address(cls, value: str | None) -> str | None:
         if value is not None:
             clamd_address(value)
+        return value
+
+    @field_validator("outbound_allow")
+    @classmethod
+    def _networks(cls, value: str) -> str:
+        for item in value.split(","):
+            if item.strip():
+                ip_network(item.strip())
+        return value
+
+    @field_validator("outbound_ports")
+    @classmethod
+    def _ports(cls, value: str) -> str:
+        port_ranges(value)
         return value
 
     @field_validator("crash_at")
@@ -406,6 +436,30 @@ def clamd_address(value: str) -> tuple[str, int] | Path:
     if parts.scheme != "tcp" or not parts.hostname or not parts.port or parts.path:
         raise ValueError("must be host:port, or the path of a Unix socket")
     return parts.hostname, parts.port
+
+
+def outbound_ports(settings: Settings) -> tuple[range, ...]:
+    """The ports that clients' URLs may name."""
+    return port_ranges(settings.outbound_ports)
+
+
+@cache
+def port_ranges(text: str) -> tuple[range, ...]:
+    """From `80,443,8000-8999`.
+
+    Raises:
+        ValueError: it names no port, or something else.
+    """
+    ranges = []
+    for item in text.split(","):
+        first, _, last = item.strip().partition("-")
+        if not (first.isdecimal() and (last or first).isdecimal()):
+            raise ValueError("must be ports or ranges of them, such as 80,443,8000-8999")
+        ports = range(int(first), int(last or first) + 1)
+        if not ports or ports[0] < 1 or ports[-1] > 65535:  # noqa: PLR2004 - the last port
+            raise ValueError(f"{item.strip()!r} is not a range within 1-65535")
+        ranges.append(ports)
+    return tuple(ranges)
 
 
 def services(settings: Settings) -> frozenset[str]:

@@ -63,6 +63,11 @@ JOURNAL_LAG = Gauge(
 # --- both --------------------------------------------------------------------------------------
 QUEUE_JOBS = Gauge("fileproc_queue_jobs", "Jobs in the queue", ("lane", "place"))
 EVENT_BACKLOG = Gauge("fileproc_event_stream_entries", "Entries in the event stream")
+OUTBOUND_REFUSED = Counter(
+    "fileproc_outbound_refused_total",
+    "Addresses that clients' URLs led to and that were refused, by where it was seen",
+    ("where",),
+)
 STORE_ERRORS = Counter("fileproc_store_errors_total", "Calls to Redis that failed", ("kind",))
 STORAGE_ERRORS = Counter("fileproc_storage_errors_total", "Calls to storage that failed", ("call",))
 DURABLE = Gauge(

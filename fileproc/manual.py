@@ -36,10 +36,10 @@ def operations() -> None:
 @click.option("--json", "as_json", is_flag=True, help="As `GET /v1/operations` gives them.")
 def listed(as_json: bool) -> None:
     """List the operations that are offered here; NEEDS is what has to be there beside fileproc."""
-    from fileproc.api.views import operation_view
     from fileproc.operations import catalogue, lacking, offered
     from fileproc.operations.reference import needs
     from fileproc.settings import load_settings, services
+    from fileproc.views import operation_view
 
     settings = load_settings()
     found = [*offered(debug=settings.debug_operations, services=services(settings)).values()]
@@ -61,9 +61,9 @@ def listed(as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="As `GET /v1/operations/NAME` gives it.")
 def show(name: str, as_json: bool) -> None:
     """Show an operation: files, parameters, limits, errors, and a line that makes a job."""
-    from fileproc.api.views import operation_view
     from fileproc.operations import find
     from fileproc.settings import load_settings
+    from fileproc.views import operation_view
 
     settings = load_settings()
     try:

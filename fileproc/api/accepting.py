@@ -13,13 +13,13 @@ from aiohttp import web
 
 from fileproc.api.idempotency import Claim, fingerprint
 from fileproc.api.models import MAX_WAIT_S
-from fileproc.api.views import job_body, job_path
 from fileproc.crashpoints import crash_point
 from fileproc.errors import FileprocError, IdempotencyMismatchError, StoreUnavailableError
 from fileproc.ids import new_id
 from fileproc.jobs import FileInfo, Job, JobDocument, JobState, StepStatus
 from fileproc.store import NewJob, Replay
 from fileproc.telemetry import SUBMITTED
+from fileproc.views import job_body, job_path
 
 if TYPE_CHECKING:
     from fileproc.api.context import Api, Caller

@@ -10,13 +10,13 @@ from fileproc.api.drafts import Draft, Plan, operation_of
 from fileproc.api.idempotency import claimed, key_of
 from fileproc.api.models import GetQuery, ListQuery, NoQuery, SubmitQuery
 from fileproc.api.reading import read_query
-from fileproc.api.views import job_body, page_body
 from fileproc.crashpoints import crash_point
 from fileproc.errors import GoneError, NotFoundError, WrongStateError
 from fileproc.ids import is_id
 from fileproc.jobs import Job, JobDocument, JobState
 from fileproc.pipelines import planned, pointer_to
 from fileproc.store import JobFilter
+from fileproc.views import job_body, page_body
 
 _JSON = "application/json"
 

@@ -8,9 +8,9 @@ from pydantic_core import to_json
 from fileproc.api.context import api_of
 from fileproc.api.models import NoQuery
 from fileproc.api.reading import read_query
-from fileproc.api.views import operation_view
 from fileproc.errors import NotFoundError, UnknownOperationError
 from fileproc.operations import find, not_offered
+from fileproc.views import operation_view
 
 
 async def list_operations(request: web.Request) -> web.StreamResponse:

@@ -15,7 +15,6 @@ from fileproc.api.context import Api, api_of, caller_of
 from fileproc.api.jobs import job_id_of
 from fileproc.api.models import ResultQuery
 from fileproc.api.reading import read_query
-from fileproc.api.views import job_path
 from fileproc.crashpoints import crash_point
 from fileproc.errors import (
     ChooseOutputError,
@@ -31,6 +30,7 @@ from fileproc.jobs import Job, JobState, OutputInfo
 from fileproc.objects import content_disposition
 from fileproc.settings import Downloads
 from fileproc.telemetry import get_logger
+from fileproc.views import job_path
 
 log = get_logger(__name__)
 

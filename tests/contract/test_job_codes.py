@@ -29,7 +29,7 @@ KINDS: dict[str, type[JobError]] = {
 # nothing raises them.
 NEVER_ANSWERED = {
     *("bad_settings", "unknown_schema", "engine_failed"),
-    *("object_missing", "forbidden", "shutting_down"),
+    *("object_missing", "forbidden", "shutting_down", "url_not_allowed"),
 }
 # What the engines may raise while an attempt runs (`as_job_error`), or an older worker may.
 PASSED_ON = {

@@ -262,6 +262,8 @@ class JobDocument(Record):
     metadata: dict[str, Any] = {}
     priority: str = "normal"
     timeout_s: float | None = None
+    run_at: datetime | None = None
+    expires_in: int | None = None
     retention_s: int | None = None
     retry_of: str | None = None
 

@@ -141,6 +141,9 @@ class Settings(BaseSettings):
     events_window_s: PositiveSeconds = Field(
         300, description="How long an event stays readable in Redis."
     )
+    max_delay_s: Positive = Field(
+        30 * 86_400, description="How far ahead `run_at` and `expires_in` of a job may lie."
+    )
     retention_s: Positive = Field(86_400, description="Job and files go so long after its end.")
     url_ttl_s: Positive = Field(900, le=604_800, description="Life of a presigned URL.")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic_core import to_json
@@ -42,11 +43,14 @@ def job_view(job: Job) -> dict[str, Any]:
         "created_at": job.created_at,
         "started_at": job.started_at,
         "finished_at": job.finished_at,
-        "retry_at": job.retry_at,
+        "run_at": document.run_at,
+        "start_before": _start_before(job),
+        "retry_at": job.retry_at if job.attempt else None,
         "expires_at": job.expires_at,
         "progress": job.progress,
         "attempt": job.attempt,
         "max_attempts": job.max_attempts,
+        "timeout_s": document.timeout_s,
         "retry_of": document.retry_of,
         "labels": document.labels,
         "metadata": document.metadata,
@@ -57,6 +61,15 @@ def job_view(job: Job) -> dict[str, Any]:
         "provenance": job.result.provenance if job.result else None,
         "links": _links(job),
     }
+
+
+def _start_before(job: Job) -> datetime | None:
+    """As `accept.lua` has it."""
+    document = job.document
+    if document.expires_in is None:
+        return None
+    begins = max(job.created_at, document.run_at or job.created_at)
+    return begins + timedelta(seconds=document.expires_in)
 
 
 def _params(operation: str, params: dict[str, Any]) -> dict[str, Any]:

@@ -111,6 +111,9 @@ def _new_job(
             metadata=draft.metadata,
             priority=draft.priority,
             retention_s=draft.retention_s,
+            run_at=draft.run_at,
+            expires_in=draft.expires_in,
+            timeout_s=draft.timeout_s,
             retry_of=draft.retry_of,
         ),
         max_attempts=draft.max_attempts or api.settings.max_attempts,
@@ -135,11 +138,13 @@ def _replayed(claim: Replay, mark: str) -> Accepted:
 
 def _snapshot(new: NewJob, accepted_at: datetime) -> Job:
     """The job as it was written, without asking Redis again."""
+    run_at = new.document.run_at
+    delayed = run_at is not None and run_at > accepted_at
     return Job.model_construct(
         id=new.id,
         owner=new.owner,
         version=1,
-        state=JobState.QUEUED,
+        state=JobState.DELAYED if delayed else JobState.QUEUED,
         lane=new.lane,
         document=new.document,
         attempt=0,
@@ -149,7 +154,7 @@ def _snapshot(new: NewJob, accepted_at: datetime) -> Job:
         started_at=None,
         finished_at=None,
         expires_at=None,
-        retry_at=None,
+        retry_at=run_at if delayed else None,
         progress=None,
         result=None,
         error=None,

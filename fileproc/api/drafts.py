@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
@@ -25,6 +26,7 @@ from fileproc.jobs import JOB_INPUTS, FileInfo, Step
 from fileproc.operations import Operation
 from fileproc.pipelines import Pipeline, planned, pointer_to
 from fileproc.settings import services
+from fileproc.telemetry import LIMITS_HIT
 
 if TYPE_CHECKING:
     from fileproc.api.context import Api, Caller
@@ -49,6 +51,9 @@ class Draft:
     priority: str = "normal"
     max_attempts: int | None = None
     retention_s: int | None = None
+    run_at: datetime | None = None
+    expires_in: int | None = None
+    timeout_s: float | None = None
     retry_of: str | None = None
     template: str | None = None
     asked_as: list[Any] | None = None
@@ -68,9 +73,15 @@ class Draft:
             self.max_attempts,
             self.retention_s,
             self.retry_of,
+            *self._timing(),
             # The same request stays the same when there is a newer version of its template.
             *(self.asked_as or (step.model_dump() for step in self.steps)),
         ]
+
+    def _timing(self) -> list[Any]:
+        """Nothing where nothing was said, as it was before any of this could be said."""
+        timing = [self.run_at.isoformat() if self.run_at else None, self.expires_in, self.timeout_s]
+        return [timing] if any(timing) else []
 
 
 def operation_of(api: Api, name: str, pointer: str = "/operation") -> Operation:
@@ -115,8 +126,7 @@ def drafted(api: Api, asked: JobOptions, plan: Plan, params: dict[str, Any]) -> 
     Raises:
         InvalidRequestError: an option is beyond what this server allows.
     """
-    _check_limit("/max_attempts", asked.max_attempts, api.settings.max_attempts)
-    _check_limit("/retention_s", asked.retention_s, api.settings.retention_s)
+    _check_options(api, asked, plan, "/")
     if asked.metadata and len(to_json(asked.metadata)) > MAX_METADATA_BYTES:
         raise _invalid("/metadata", f"It has more than {MAX_METADATA_BYTES} bytes as JSON.")
     return Draft(
@@ -127,6 +137,9 @@ def drafted(api: Api, asked: JobOptions, plan: Plan, params: dict[str, Any]) -> 
         priority=asked.priority,
         max_attempts=asked.max_attempts,
         retention_s=asked.retention_s,
+        run_at=asked.run_at,
+        expires_in=asked.expires_in,
+        timeout_s=asked.timeout_s,
     )
 
 
@@ -173,15 +186,47 @@ def _step(name: str, asked: StepAsked, operation: Operation, params: dict[str, A
     )
 
 
-def _check_limit(pointer: str, asked: int | None, most: int) -> None:
-    if asked is not None and asked > most:
-        raise _invalid(pointer, f"At most {most} here.", most=most)
+def _check_options(api: Api, asked: JobOptions | PutQuery, plan: Plan, root: str) -> None:
+    settings = api.settings
+    heavy = plan.lane == "heavy"
+    lane_s = settings.heavy_job_timeout_s if heavy else settings.job_timeout_s
+    for name, value, most in (
+        ("max_attempts", asked.max_attempts, settings.max_attempts),
+        ("retention_s", asked.retention_s, settings.retention_s),
+        ("expires_in", asked.expires_in, settings.max_delay_s),
+        ("timeout_s", asked.timeout_s, max(1, int(lane_s))),
+    ):
+        if value is not None and value > most:
+            LIMITS_HIT.labels(name).inc()
+            raise _invalid(root + name, f"At most {most} here.", most=most)
+    if asked.run_at is not None and asked.run_at - datetime.now(UTC) > timedelta(
+        seconds=settings.max_delay_s
+    ):
+        LIMITS_HIT.labels("max_delay_s").inc()
+        detail = f"At most {settings.max_delay_s} seconds ahead."
+        raise _invalid(root + "run_at", detail, most=settings.max_delay_s)
 
 
-def draft_from_query(operation: Operation, params: dict[str, Any], query: PutQuery) -> Draft:
-    """What the address of a PUT asks for; its parts are judged already."""
-    labels = dict(pair.split("=", 1) for pair in query.labels)
-    return Draft(operation, params, labels=labels, priority=query.priority)
+def draft_from_query(
+    api: Api, operation: Operation, params: dict[str, Any], query: PutQuery
+) -> Draft:
+    """What the address of a PUT asks for; its parts are judged already.
+
+    Raises:
+        InvalidRequestError: an option is beyond what this server allows.
+    """
+    _check_options(api, query, operation, "")
+    return Draft(
+        operation,
+        params,
+        labels=dict(pair.split("=", 1) for pair in query.labels),
+        priority=query.priority,
+        max_attempts=query.max_attempts,
+        retention_s=query.retention_s,
+        run_at=query.run_at,
+        expires_in=query.expires_in,
+        timeout_s=query.timeout_s,
+    )
 
 
 def check_count(api: Api, plan: Plan, count: int, *, complete: bool = True) -> None:

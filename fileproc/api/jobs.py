@@ -143,6 +143,8 @@ def _again(api: Api, job: Job) -> Draft:
         priority=document.priority,
         max_attempts=job.max_attempts,
         retention_s=document.retention_s,
+        expires_in=document.expires_in,
+        timeout_s=document.timeout_s,
         retry_of=job.id,
     )
 

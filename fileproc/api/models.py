@@ -57,6 +57,30 @@ Wait = Annotated[
 ]
 
 
+ExpiresIn = Annotated[
+    int,
+    Field(
+        ge=1,
+        description="A job that has not started so many seconds after it was accepted, or after "
+        "`run_at`, is `expired`.",
+    ),
+]
+Timeout = Annotated[
+    int,
+    Field(ge=1, description="Seconds that an attempt may take; the lane has a limit of its own."),
+]
+MaxAttempts = Annotated[
+    int, Field(ge=1, le=20, description="Attempts at most; the server has a limit of its own.")
+]
+Retention = Annotated[
+    int,
+    Field(
+        ge=60,
+        description="Record and files go so many seconds after the job's end; sooner than usual.",
+    ),
+]
+
+
 def _rfc3339(value: object) -> object:
     """Pydantic would also take seconds since 1970, and dates without a time."""
     if not isinstance(value, str) or not _TIME.fullmatch(value):
@@ -65,7 +89,7 @@ def _rfc3339(value: object) -> object:
 
 
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9:.]{8,18}([Zz]|[+-][0-9]{2}:[0-9]{2})")
-Moment = Annotated[AwareDatetime, BeforeValidator(_rfc3339)]
+Moment = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_rfc3339)]
 
 # `key=value`; split here so that a wrong one is named by its place.
 LabelPair = Annotated[
@@ -112,12 +136,13 @@ class JobOptions(Request):
     priority: Priority = Field(
         "normal", description="A head start within your own jobs of the same lane."
     )
-    max_attempts: Annotated[int, Field(ge=1, le=20)] | None = Field(
-        None, description="Attempts at most; the server has a limit of its own."
+    run_at: Moment | None = Field(
+        None, description="Not before this time: until then the job is `delayed`."
     )
-    retention_s: Annotated[int, Field(ge=60)] | None = Field(
-        None, description="Record and files go so long after the job's end; shorter than usual."
-    )
+    expires_in: ExpiresIn | None = None
+    timeout_s: Timeout | None = None
+    max_attempts: MaxAttempts | None = None
+    retention_s: Retention | None = None
 
 
 class OneOperation(Request):
@@ -285,10 +310,17 @@ class PutQuery(Query):
         None, description="Display name of the file; outputs are named after it."
     )
     wait: Wait | None = None
-    priority: Priority = "normal"
     labels: list[LabelPair] = Field(
         [], max_length=8, description="`name=value`, repeated for several."
     )
+    priority: Priority = "normal"
+    run_at: Moment | None = Field(
+        None, description="Not before this time: until then the job is `delayed`."
+    )
+    expires_in: ExpiresIn | None = None
+    timeout_s: Timeout | None = None
+    max_attempts: MaxAttempts | None = None
+    retention_s: Retention | None = None
 
 
 class ListQuery(Query):
@@ -375,11 +407,16 @@ class JobView(BaseModel):
     created_at: AwareDatetime
     started_at: AwareDatetime | None
     finished_at: AwareDatetime | None
+    run_at: AwareDatetime | None = Field(description="It was not to start before.")
+    start_before: AwareDatetime | None = Field(
+        description="It expires if it has not started by then."
+    )
     retry_at: AwareDatetime | None = Field(description="When the next attempt is due.")
     expires_at: AwareDatetime | None = Field(description="When record and files are deleted.")
     progress: Progress | None
     attempt: int = Field(description="Attempts so far.")
     max_attempts: int
+    timeout_s: float | None = Field(description="Longest an attempt may take, where it was said.")
     retry_of: str | None = Field(description="The job that this one repeats.")
     labels: dict[str, str]
     metadata: dict[str, Any]

@@ -94,7 +94,7 @@ async def put_job(request: web.Request) -> web.StreamResponse:
     api, caller = api_of(request), caller_of(request)
     name = request.match_info["name"]
     operation = operation_of(api, name)
-    draft, query = _read_address(operation, request)
+    draft, query = _read_address(api, operation, request)
     wish = wish_of(request, query.wait)
     key = key_of(request)
     _check_body(api, operation, request)
@@ -109,7 +109,7 @@ async def put_job(request: web.Request) -> web.StreamResponse:
     return await answer(api, request, caller, accepted, wish)
 
 
-def _read_address(operation: Operation, request: web.Request) -> tuple[Draft, PutQuery]:
+def _read_address(api: Api, operation: Operation, request: web.Request) -> tuple[Draft, PutQuery]:
     ours: MultiDict[str] = MultiDict()
     params: dict[str, list[str]] = {}
     for name, value in request.query.items():
@@ -118,7 +118,7 @@ def _read_address(operation: Operation, request: web.Request) -> tuple[Draft, Pu
         else:
             params.setdefault(name, []).append(value)
     query = read_query(PutQuery, ours)
-    return draft_from_query(operation, query_params(operation, params), query), query
+    return draft_from_query(api, operation, query_params(operation, params), query), query
 
 
 def _check_body(api: Api, operation: Operation, request: web.Request) -> None:

@@ -18,7 +18,12 @@ from fileproc.operations import programs
 from fileproc.operations.work import Work
 
 # Names in the query of PUT /v1/jobs/{operation} that are the api's own.
-RESERVED = frozenset({"filename", "wait", "dry_run", "force", "priority", "labels"})
+RESERVED = frozenset(
+    {
+        *("filename", "wait", "dry_run", "force", "reuse", "labels"),
+        *("priority", "run_at", "expires_in", "timeout_s", "max_attempts", "retention_s"),
+    }
+)
 
 
 class Params(BaseModel):

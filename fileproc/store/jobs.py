@@ -54,6 +54,11 @@ class NewJob:
     reservation: Reservation | None = None
     fingerprint: str = "-"
 
+    @property
+    def due_ms(self) -> int:
+        """When it may start, ms since 1970; 0: at once."""
+        return _milliseconds(self.document.run_at) if self.document.run_at else 0
+
 
 @dataclass(frozen=True, slots=True)
 class JobPage:
@@ -166,7 +171,9 @@ class Jobs:
             self._max_event_backlog,
             new.max_attempts,
             new.retention_s * 1000,
-            *(0, 0, 0, 1, 0),  # due, deadline, cap, weight, upload to come: none of them yet
+            new.due_ms,
+            f"+{new.document.expires_in * 1000}" if new.document.expires_in else 0,
+            *(0, 1, 0),  # cap, weight, upload to come: none of them yet
         ]
         for info in new.new_files:
             arguments += [info.file_id, info.model_dump_json(exclude_none=True)]

@@ -108,6 +108,8 @@ class Remembered:
     prefix: str = ""
     idempotency: str = ""
     cancel_requested: int | None = None  # then it is not to run again
+    due: int = 0  # the set time; of a retry it is not remembered
+    deadline: int = 0  # to have started by
     files: dict[str, str] = field(
         default_factory=dict
     )  # id -> record; '' if another job brought it
@@ -119,6 +121,11 @@ class Remembered:
     @property
     def expires(self) -> int | None:
         return self.finished + self.retention_ms if self.finished else None
+
+    @property
+    def waits_until(self) -> int:
+        """The set time, of a job that has not come so far; else 0."""
+        return self.due if self.state == JobState.DELAYED and not self.attempt else 0
 
 
 class Memory:
@@ -189,7 +196,7 @@ class Memory:
             id=event.job_id,
             owner=event.owner,
             version=event.version,
-            state=JobState.QUEUED,
+            state=JobState.DELAYED if told["due"] > now else JobState.QUEUED,
             lane=told["ln"],
             document=_compact(told["doc"]),
             max_attempts=told["ma"],
@@ -197,6 +204,8 @@ class Memory:
             score=told["sc"],
             created=now,
             idempotency=told["idem"],
+            due=told["due"],
+            deadline=told["deadline"],
             files={file_id: self.files.get(file_id, "") for file_id in told["fi"].split()},
         )
 
@@ -348,6 +357,7 @@ class Journal:
             *(job.created, job.started or "", (job.finished or "") if over else ""),
             *(job.retention_ms, job.score, job.document, job.result, job.problem, job.prefix),
             *(job.expires or "", job.idempotency, LIFE_S),
+            *(job.waits_until, 0 if job.attempt else job.deadline),
         ]
         for file_id, record in job.files.items():
             arguments += [file_id, record]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -226,6 +226,27 @@ async def test_keys_files_and_idempotency_come_back(
     await store.jobs.delete("acme", second.id)
     with pytest.raises(NotFoundError):
         await store.files.get("acme", info.file_id)
+
+
+async def test_job_with_a_set_time_still_waits_for_it_after_a_rebuild(
+    resources: Resources, shipper: Shipper, books: Books
+) -> None:
+    store = resources.store
+    later = datetime.now(UTC) + timedelta(hours=1)
+    document = JobDocument(operation="debug.sleep", run_at=later, expires_in=60)
+    await store.jobs.accept(waiting := make_job(document=document))
+    await store.jobs.accept(
+        hurried := make_job(document=document.model_copy(update={"run_at": None}))
+    )
+    before = {name: books.zset(name) for name in ("delayed", "deadlines")}
+    await shipper.ship()
+    books.wipe()
+    await rebuild(resources)
+    assert {name: books.zset(name) for name in ("delayed", "deadlines")} == before
+    assert (await store.jobs.get("acme", waiting.id)).state == JobState.DELAYED
+    (lease,) = await take(store, 10)
+    assert lease.job_id == hurried.id
+    assert set(books.zset("deadlines")) == {waiting.id}
 
 
 async def test_templates_come_back_with_their_versions(

@@ -3,7 +3,8 @@
 -- ARGV 1 id, 2 owner, 3 lane, 4 head start of the priority (ms), 5 document (JSON),
 --      6 idempotency hash or '', 7 fingerprint, 8 reservation, 9 idempotency life (s),
 --      10 most jobs waiting, 11 most events, 12 max attempts, 13 retention (ms),
---      14 due (ms since 1970, 0 = now), 15 deadline (ms since 1970, 0 = none),
+--      14 due (ms since 1970, 0 = now), 15 deadline (ms since 1970, 0 = none; `+ms` counts from
+--      the moment at which it may start),
 --      16 cap of running jobs (0 = none), 17 weight, 18 1 = its upload is still to come,
 --      then for each file: id, record (JSON) or '' where it must exist already
 -- Returns {'ok', id, accepted at (ms)} | {'known', fingerprint, id} | {'in_flight'} | {'backlog', n} | {'quota', n}
@@ -47,9 +48,11 @@ for i = 19, #ARGV, 2 do
 end
 
 local due, deadline = tonumber(ARGV[14]), tonumber(ARGV[15])
+if string.sub(ARGV[15], 1, 1) == '+' then deadline = math.max(now, due) + deadline end
 local state = 'queued'
 if ARGV[18] == '1' then state = 'awaiting_upload' elseif due > now then state = 'delayed' end
-local job = {id = id, key = key, own = owner, ln = lane, ca = now, sc = now - tonumber(ARGV[4]), v = 1}
+local job = {id = id, key = key, own = owner, ln = lane, ca = now, v = 1,
+  sc = math.max(now, due) - tonumber(ARGV[4])}  -- a set time is its place, not when it was told
 call('HSET', key, 'st', state, 'own', owner, 'ln', lane, 'v', 1, 'tok', 0, 'at', 0, 'ma', ARGV[12],
   'ca', now, 'sc', job.sc, 'rt', ARGV[13], 'doc', ARGV[5])
 if #files > 0 then call('HSET', key, 'fi', table.concat(files, ' ')) end

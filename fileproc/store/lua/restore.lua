@@ -4,7 +4,8 @@
 -- ARGV 1 id, 2 owner, 3 lane, 4 state (queued or final), 5 version, 6 token, 7 attempt,
 --      8 max attempts, 9 created, 10 started, 11 finished (ms or ''), 12 retention (ms), 13 score,
 --      14 document, 15 result, 16 problem (JSON or ''), 17 prefix or '', 18 expires at (ms) or '',
---      19 '<hash> <fingerprint>' or '', 20 idempotency life (s), then for each file: id, record
+--      19 '<hash> <fingerprint>' or '', 20 idempotency life (s), 21 the set time it waits for (ms)
+--      or 0, 22 deadline (ms) or 0, then for each file: id, record
 -- Returns 1 written, 0 the job is there, and over or no older than the journal's last word of it.
 -- Version and token jump ahead of all that may have been handed out after the journal's last entry,
 -- so that a zombie of before settles nothing and an ETag of before matches nothing: to the time, so
@@ -28,6 +29,8 @@ if call('EXISTS', key) == 1 then
   end
   call('DEL', key)
 end
+local due = tonumber(ARGV[21])
+if state == 'queued' and due > now then state = 'delayed' end
 call('HSET', key, 'st', state, 'own', owner, 'ln', ARGV[3], 'v', math.max(tonumber(ARGV[5]) + JUMP, now),
   'tok', math.max(tonumber(ARGV[6]) + JUMP, now), 'at', ARGV[7], 'ma', ARGV[8], 'ca', ARGV[9], 'rt', ARGV[12],
   'doc', ARGV[14])
@@ -35,7 +38,7 @@ for field, place in pairs({sa = 10, fa = 11, res = 15, err = 16, pre = 17, ex = 
   if ARGV[place] ~= '' then call('HSET', key, field, ARGV[place]) end
 end
 local files = {}
-for i = 21, #ARGV, 2 do
+for i = 23, #ARGV, 2 do
   local file = P .. 'file:' .. ARGV[i]
   if ARGV[i + 1] ~= '' then call('HSET', file, 'own', owner, 'meta', ARGV[i + 1]) end
   call('HINCRBY', file, 'n', 1)
@@ -52,10 +55,14 @@ index('jobs:' .. owner .. ':' .. state, id, ARGV[9])
 if state == 'queued' then
   call('HSET', key, 'sc', ARGV[13])
   enter({id = id, own = owner, ln = ARGV[3], sc = ARGV[13]})
+elseif state == 'delayed' then
+  call('HSET', key, 'sc', ARGV[13], 'due', due)
+  index('delayed', id, due)
 else
   index('final', id, ARGV[18])
   if state == 'failed' then index('dead:' .. owner, id, ARGV[11]) end
 end
+if MOVES.expire.from[state] and ARGV[22] ~= '0' then index('deadlines', id, ARGV[22]) end
 if ARGV[19] ~= '' then
   local hash, fingerprint = string.match(ARGV[19], '^(%S+) (%S+)$')
   local left = math.ceil((tonumber(ARGV[9]) - now) / 1000) + tonumber(ARGV[20])

@@ -9,19 +9,28 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
+
+from aiohttp import web
 
 from fileproc.api import problems
 from fileproc.errors import BadRequestError, RequestTimeoutError, UnsupportedMediaTypeError
 from fileproc.settings import Settings
 
-if TYPE_CHECKING:
-    from aiohttp import web
+
+class Digest(Protocol):
+    """Of hashlib, whose own types have no name to be used at run time."""
+
+    def update(self, data: bytes, /) -> None: ...
+    def hexdigest(self) -> str: ...
+
 
 # Slower than this on average, an upload only holds a connection: a phone on a bad line is faster.
 MIN_BYTES_PER_S: Final = 1024
 MAX_CONTENT_TYPE: Final = 512
 _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s\";]*)", re.IGNORECASE)
+# Where somebody wants to know, in the end, what the body was.
+BODY_DIGEST: Final = web.RequestKey("body_digest", Digest)
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -40,6 +49,7 @@ class Body:
         self._request = request
         self._idle_s = settings.upload_idle_s
         self._seen = 0
+        self._digest = request.get(BODY_DIGEST)
 
     def refuse_encoded(self) -> None:
         """Refuse a compressed body: its size when unpacked is anybody's guess.
@@ -93,6 +103,7 @@ class Body:
             self._seen += len(chunk)
             if self._seen > most:
                 raise problems.too_large(limit, most, f"{what} may have at most {most} bytes.")
+            self._digested(chunk)
             yield chunk
 
     async def read(self, most: int, limit: str, what: str) -> bytes:
@@ -102,9 +113,14 @@ class Body:
         if content.is_eof() and content.exception() is None:  # it came with the headers
             whole = content.read_nowait()
             if len(whole) <= most:
+                self._digested(whole)
                 return whole
             raise problems.too_large(limit, most, f"{what} may have at most {most} bytes.")
         return b"".join([chunk async for chunk in self.chunks(most, limit, what)])
+
+    def _digested(self, data: bytes) -> None:
+        if self._digest is not None:
+            self._digest.update(data)
 
     async def _begin(self) -> None:
         if self._request.headers.get("Expect", "").strip().lower() == "100-continue":

@@ -35,6 +35,14 @@ class Body(StrEnum):
     TEMPLATE = "template"  # JSON
 
 
+class Repeats(StrEnum):
+    """What becomes of a POST or PUT that is sent again with its Idempotency-Key."""
+
+    ANSWER = "answer"  # the first answer is kept, by the middleware
+    OWN = "own"  # the handler ties the key to what it makes
+    NONE = "none"  # the key means nothing: the protocol has its own way, or it is harmless
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """One successful status.
@@ -75,6 +83,8 @@ class Endpoint:
         errors: what it may raise beside what every endpoint may.
         public: needs no key.
         submits: refusals count as refused jobs.
+        repeats: how an Idempotency-Key is heeded, of a POST or PUT.
+        secrets: members of the answer that are told once: a kept answer has them masked.
         shown: stands in the documentation.
     """
 
@@ -93,3 +103,10 @@ class Endpoint:
     public: bool = False
     submits: bool = False
     shown: bool = True
+    repeats: Repeats = Repeats.ANSWER
+    secrets: tuple[str, ...] = ()
+
+    @property
+    def keeps_answer(self) -> bool:
+        """Whether the middleware answers a repetition."""
+        return self.method in {"POST", "PUT"} and self.repeats is Repeats.ANSWER

@@ -1,7 +1,8 @@
-"""`Idempotency-Key`: the same request sent twice makes one job.
+"""`Idempotency-Key`: the same request sent twice is done once.
 
 The key is reserved before the body is read, kept while it arrives, and tied to the job by the
 script that accepts it. A repetition is compared by what it asks for and by its files' digests.
+Where no job is made, the answer is kept (`kept.py`).
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+from fileproc.api.endpoints import RequestHeader
 from fileproc.crashpoints import crash_point
 from fileproc.errors import BadRequestError, FileprocError
-from fileproc.store import Replay, Reservation
+from fileproc.store import Kept, Replay, Reservation
 from fileproc.telemetry import get_logger
 
 if TYPE_CHECKING:
@@ -31,6 +33,12 @@ MAX_KEY: Final = 255
 RENEW_S: Final = 10  # a reservation lives for 30 s: two renewals may fail
 PATTERN: Final = rf"[!-~](?:[ -~]{{0,{MAX_KEY - 2}}}[!-~])?"
 _KEY = re.compile(PATTERN)
+
+REQUEST_HEADER: Final = RequestHeader(
+    HEADER,
+    "1 to 255 characters; the same request sent again is not done twice: you get its first answer.",
+    PATTERN,
+)
 
 Claim = Reservation | Replay | None
 
@@ -56,6 +64,14 @@ def key_of(request: web.Request) -> str | None:
 
 @asynccontextmanager
 async def claimed(api: Api, caller: Caller, key: str | None) -> AsyncIterator[Claim]:
+    """As `held`, where the request makes a job."""
+    async with held(api, caller, key) as claim:
+        # Its fingerprint is no job's: whoever compares finds another request.
+        yield Replay(claim.fingerprint, "") if isinstance(claim, Kept) else claim
+
+
+@asynccontextmanager
+async def held(api: Api, caller: Caller, key: str | None) -> AsyncIterator[Claim | Kept]:
     """Hold the key while the request is worked on; let it go if that fails.
 
     Raises:
@@ -65,7 +81,7 @@ async def claimed(api: Api, caller: Caller, key: str | None) -> AsyncIterator[Cl
         yield None
         return
     claim = await api.resources.store.idempotency.reserve(caller.owner, key)
-    if isinstance(claim, Replay):
+    if not isinstance(claim, Reservation):
         yield claim
         return
     crash_point("key-reserved")

@@ -16,6 +16,8 @@ from aiohttp import web
 
 from fileproc.api import problems
 from fileproc.api.context import API, CALLER, LOCAL, REQUEST_ID, Caller
+from fileproc.api.idempotency import HEADER
+from fileproc.api.kept import answered_once
 from fileproc.errors import MethodNotAllowedError, UnauthorizedError
 from fileproc.settings import Auth
 from fileproc.telemetry import REFUSED, REQUESTS, REQUESTS_OPEN, get_logger
@@ -79,6 +81,8 @@ async def _answer(
             return await handler(request)  # aiohttp's own for 404 and 405: it raises
         if not endpoint.public:
             request[CALLER] = await authenticate(request)
+        if endpoint.keeps_answer and HEADER in request.headers:
+            return await answered_once(request, endpoint, handler)
         return await handler(request)
     except ConnectionError:
         log.info("the client went away", method=request.method, path=request.path[:200])

@@ -17,7 +17,8 @@ from pydantic.json_schema import models_json_schema
 
 from fileproc import __version__
 from fileproc.api import examples, problems
-from fileproc.api.endpoints import Body, Endpoint, Tag
+from fileproc.api.endpoints import Body, Endpoint, RequestHeader, Tag
+from fileproc.api.idempotency import REQUEST_HEADER
 from fileproc.api.models import (
     TEMPLATE_NAME,
     FormJobRequest,
@@ -33,6 +34,8 @@ from fileproc.api.models import (
 from fileproc.errors import (
     BadRequestError,
     FileprocError,
+    IdempotencyInFlightError,
+    IdempotencyMismatchError,
     InvalidRequestError,
     StoreUnavailableError,
     UnauthorizedError,
@@ -58,6 +61,9 @@ _INTRODUCTION: Final = (
     "refused. Every error is a problem document (RFC 9457) with a stable `code`. A job that "
     "failed is no HTTP error: it is a job whose `state` is `failed`, with the problem inside."
 )
+_REPLAYED: Final = {
+    "Idempotency-Replayed": "`true` if this is the answer to an earlier request with the same key."
+}
 _PATH_PARAMETERS: Final[dict[str, Json]] = {
     "name": {"description": "Name of the operation.", "schema": {"type": "string"}},
     "template": {
@@ -386,8 +392,12 @@ def _header_parameters(endpoint: Endpoint) -> list[Json]:
                 **({"pattern": f"^{header.pattern}$"} if header.pattern else {}),
             },
         }
-        for header in endpoint.headers
+        for header in _headers(endpoint)
     ]
+
+
+def _headers(endpoint: Endpoint) -> tuple[RequestHeader, ...]:
+    return (*endpoint.headers, REQUEST_HEADER) if endpoint.keeps_answer else endpoint.headers
 
 
 # --- answers -----------------------------------------------------------------------------------
@@ -404,10 +414,11 @@ def _responses(endpoint: Endpoint) -> Json:
             entry["content"] = {answer.media_type: content}
         elif answer.media_type != "application/json":
             entry["content"] = {answer.media_type: {}}
-        if answer.headers:
+        told = {**answer.headers, **(_REPLAYED if endpoint.keeps_answer else {})}
+        if told:
             entry["headers"] = {
                 name: {"description": text, "schema": {"type": "string"}}
-                for name, text in answer.headers.items()
+                for name, text in told.items()
             }
         responses[str(status)] = entry
     responses.update(_problem_responses(all_errors(endpoint)))
@@ -419,6 +430,8 @@ def all_errors(endpoint: Endpoint) -> list[type[FileprocError]]:
     common: list[type[FileprocError]] = []
     if not endpoint.public:
         common = [BadRequestError, UnauthorizedError, InvalidRequestError, StoreUnavailableError]
+    if endpoint.keeps_answer:
+        common += [IdempotencyInFlightError, IdempotencyMismatchError]
     return list(dict.fromkeys([*common, *endpoint.errors, FileprocError]))
 
 

@@ -19,13 +19,9 @@ from fileproc.api import (
     submit,
     templates,
 )
-from fileproc.api.endpoints import Answer, Body, Endpoint, Errors, RequestHeader, Tag
+from fileproc.api.endpoints import Answer, Body, Endpoint, Errors, Repeats, RequestHeader, Tag
 
-_KEY = RequestHeader(
-    idempotency.HEADER,
-    "1 to 255 characters; the same request sent again makes no second job.",
-    idempotency.PATTERN,
-)
+_KEY = idempotency.REQUEST_HEADER
 _PREFER = RequestHeader("Prefer", "`wait=30`: answer with the finished job if it is done in time.")
 _TAG = RequestHeader("If-None-Match", "ETag of what you have; 304 if it is still that.")
 _RANGE = RequestHeader("Range", "Only a part, `bytes=0-1023`; where the server hands out files.")
@@ -79,6 +75,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         body=Body.FILE,
         errors=(*_UPLOAD, *_IDEMPOTENT, *_FULL),
         submits=True,
+        repeats=Repeats.OWN,
     ),
     Endpoint(
         "POST",
@@ -99,6 +96,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         body=Body.JOB,
         errors=(*_UPLOAD, errors.NotFoundError, *_IDEMPOTENT, *_FULL),
         submits=True,
+        repeats=Repeats.OWN,
     ),
     # --- jobs ----------------------------------------------------------------------------------
     Endpoint(
@@ -202,6 +200,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         headers=(_KEY, _PREFER),
         errors=(*_LOST, errors.WrongStateError, *_IDEMPOTENT, *_FULL),
         submits=True,
+        repeats=Repeats.OWN,
     ),
     Endpoint(
         "DELETE",

@@ -14,7 +14,8 @@ from fileproc.store.events import Event, EventFeed, Watch
 from fileproc.store.files import Files
 from fileproc.store.health import Health, StoreHealth
 from fileproc.store.heartbeat import Heartbeat, Pulse
-from fileproc.store.idempotency import Idempotency, Replay, Reservation
+from fileproc.store.idempotency import LIFE_S as KEY_LIFE_S
+from fileproc.store.idempotency import Idempotency, Kept, Replay, Reservation
 from fileproc.store.jobs import TOMBSTONE_S, JobFilter, JobPage, Jobs, NewJob
 from fileproc.store.journal import AT_ONCE as JOURNAL_BATCH
 from fileproc.store.journal import (
@@ -36,6 +37,7 @@ from fileproc.store.upkeep import Upkeep
 
 __all__ = [
     "JOURNAL_BATCH",
+    "KEY_LIFE_S",
     "TOMBSTONE_S",
     "ApiKeys",
     "Event",
@@ -44,6 +46,7 @@ __all__ = [
     "JobFilter",
     "JobPage",
     "Journal",
+    "Kept",
     "KeyInfo",
     "Lease",
     "Memory",

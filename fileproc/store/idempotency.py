@@ -1,4 +1,8 @@
-"""Idempotency keys: reserved while the request is under way, then tied to its job for 24 hours."""
+"""Idempotency keys: reserved while the request is under way, then tied to its answer for 24 hours.
+
+What makes a job is tied to the job, by the script that accepts it; of everything else the answer
+itself is kept.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ RESERVED_S = 30  # a reservation whose holder died is free again after this; see
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """The right to make the one job of this key."""
+    """The right to do what this key is for, once."""
 
     owner: str
     key_hash: str
@@ -30,20 +34,30 @@ class Replay:
     job_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The key has its answer already (JSON as `keep` was given it)."""
+
+    fingerprint: str
+    answer: str
+
+
 class Idempotency:
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
 
-    async def reserve(self, owner: str, key: str) -> Reservation | Replay:
-        """Take the key, or learn which job it made.
+    async def reserve(self, owner: str, key: str) -> Reservation | Replay | Kept:
+        """Take the key, or learn which job it made, or how it was answered.
 
         Raises:
             IdempotencyInFlightError: another request holds it.
         """
         held = Reservation(owner, hashlib.sha256(key.encode()).hexdigest(), secrets.token_hex(8))
         match await self._call("reserve", held):
-            case ["known", fingerprint, job_id]:
+            case ["done", fingerprint, job_id]:
                 return Replay(fingerprint, job_id)
+            case ["kept", fingerprint, answer]:
+                return Kept(fingerprint, answer)
             case ["in_flight"]:
                 raise IdempotencyInFlightError(
                     "A request with this Idempotency-Key is still under way.", retry_after_s=1
@@ -53,6 +67,13 @@ class Idempotency:
     async def renew(self, held: Reservation) -> None:
         """Keep it; to be called well within `RESERVED_S` while the upload runs."""
         await self._call("renew", held)
+
+    async def keep(self, held: Reservation, fingerprint: str, answer: str) -> None:
+        """Tie the key to an answer, JSON of one line; nothing if the key is no longer ours."""
+        await self._pipeline.script(
+            *("idempotency", "keep", held.owner, held.key_hash, held.token, LIFE_S),
+            *(fingerprint, answer),
+        )
 
     async def release(self, held: Reservation) -> None:
         """Let it go: the request was refused, the client may try again."""

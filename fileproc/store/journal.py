@@ -139,6 +139,8 @@ class Memory:
         self.broken = 0  # objects that could not be read
         self.templates: dict[tuple[str, str], Versions] = {}  # by owner and name
         self.deleted_templates: dict[tuple[str, str], int] = {}  # when (ms)
+        # Of idempotency keys, by owner and hash: when (ms), fingerprint and answer.
+        self.answers: dict[tuple[str, str], tuple[int, str]] = {}
         self.last: StreamId = (0, 0)
         self._waiting: list[tuple[StreamId, int, int, Event]] = []  # for objects that overlap
         self._taken = 0
@@ -174,6 +176,8 @@ class Memory:
             self._fold_key(event, entry[0])
         elif event.move.startswith("template_"):
             self._fold_template(event, entry[0])
+        elif event.move == "answer_kept":
+            self.answers[event.owner, event.job_id] = entry[0], event.data
         elif event.move == "snapshot":
             folded = self.jobs[event.job_id] = Remembered(**json.loads(event.data))
             self.files.update(folded.files)
@@ -240,6 +244,10 @@ class Memory:
             del self.jobs[job_id]
         return len(old)
 
+    def forget_answers_before(self, moment: int) -> None:
+        """Drop answers that were kept before this (ms): their keys are free again."""
+        self.answers = {key: kept for key, kept in self.answers.items() if kept[0] >= moment}
+
     def forget_deleted_before(self, moment: int) -> None:
         """Drop deletions older than this (ms): no replica and no tombstone knows them any more."""
         self.deleted = {job: told for job, told in self.deleted.items() if told[1] >= moment}
@@ -247,7 +255,7 @@ class Memory:
         self.deleted_templates = {name: when for name, when in templates if when >= moment}
 
     def snapshot(self) -> Iterator[tuple[str, str]]:
-        """Entries for `pack`: a line a job, every key and template, what was deleted lately."""
+        """Entries for `pack`: a line a job, every key, template and answer, what was deleted."""
         entry = f"{self.last[0]}-{self.last[1]}"
         for key_id, fields in self.keys.items():
             created = f"{fields.get('created', '0')}-0"
@@ -259,6 +267,8 @@ class Memory:
         for (owner, name), versions in self.templates.items():
             for version, (since, definition) in versions.items():
                 yield f"{since}-0", f"{name} template_put {owner} {version} {definition}"
+        for (owner, key_hash), (when, kept) in self.answers.items():
+            yield f"{when}-0", f"{key_hash} answer_kept {owner} 0 {kept}"
         for job in self.jobs.values():
             data = json.dumps(asdict(job), ensure_ascii=False)
             yield entry, f"{job.id} snapshot {job.owner} {job.version} {data}"
@@ -384,6 +394,13 @@ class Journal:
         for name, value in fields.items():
             await self._pipeline.command("HSETNX", self._keys.api_key(key_id), name, value)
         await self._pipeline.command("ZADD", self._keys.api_keys, "NX", created, key_id)
+
+    async def restore_answer(self, owner: str, key_hash: str, since: int, kept: str) -> None:
+        """Tie an idempotency key to its answer again, for what is left of its life."""
+        left = since + LIFE_S * 1000 - await self._pipeline.now_ms()
+        if left > 0:
+            name = self._keys.idempotency(owner, key_hash)
+            await self._pipeline.command("SET", name, f"kept {kept}", "NX", "PX", left)
 
     async def delete_template_again(self, owner: str, name: str, deleted: int) -> None:
         """Forget a template that was deleted then (ms), unless it was kept anew since."""

@@ -20,6 +20,7 @@
 | final                   | zset    | job id -> to be deleted at (ms)                | purge     |
 | trash                   | zset    | object key, or prefix ending in / or - -> due  | collected |
 | idem:<owner>:<hash>     | string  | pending <random> / done <fingerprint> <id>     | 30 s/24 h |
+|                         |         | / kept <fingerprint> <answer (JSON)>           |           |
 | key:<id>, keys          | hash    | api keys, hashes only; id -> created (ms)      | -         |
 | template:<owner>:<name> | hash    | last (version), <version> -> ms and JSON       | delete    |
 | templates:<owner>       | zset    | name -> changed (ms)                           | empty     |
@@ -82,6 +83,9 @@ class Keys:
 
     def templates(self, owner: str) -> str:
         return f"{self.prefix}templates:{owner}"
+
+    def idempotency(self, owner: str, key_hash: str) -> str:
+        return f"{self.prefix}idem:{owner}:{key_hash}"
 
     def api_key(self, key_id: str) -> str:
         return f"{self.prefix}key:{key_id}"

@@ -82,6 +82,8 @@ async def rebuild(resources: Resources, *, dry_run: bool = False) -> Rebuilt:
             await resources.store.journal.delete_template_again(owner, name, when)
         for (owner, name), versions in memory.templates.items():
             await resources.store.journal.restore_template(owner, name, versions)
+        for (owner, key_hash), (since, answer) in memory.answers.items():
+            await resources.store.journal.restore_answer(owner, key_hash, since, answer)
         await resources.store.journal.go_on_after(memory.last)
         await resources.store.ensure_schema()
     up_to = datetime.fromtimestamp(memory.last[0] / 1000, UTC) if objects else None

@@ -15,6 +15,7 @@ from fileproc.objects import ObjectStore, journal_key, journal_root
 from fileproc.resources import Resources
 from fileproc.store import (
     JOURNAL_BATCH,
+    KEY_LIFE_S,
     TOMBSTONE_S,
     Event,
     Journal,
@@ -106,6 +107,7 @@ class Shipper:
         memory = Memory()
         await _fold(self._objects, old, memory, strict=True)
         memory.forget_ended_before(int(now - self._keep_s * 1000))
+        memory.forget_answers_before(now - KEY_LIFE_S * 1000)
         memory.forget_deleted_before(now - TOMBSTONE_S * 1000)
         snapshot = Span(old[0].first, memory.last, folded=True)
         await self._put(snapshot, await asyncio.to_thread(pack, memory.snapshot()))

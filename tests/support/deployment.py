@@ -21,6 +21,7 @@ from fileproc.errors import (
 )
 from fileproc.store import (
     Heartbeat,
+    Kept,
     Lease,
     NewJob,
     Pulse,
@@ -161,9 +162,11 @@ class Deployment:
 
     def reserve(self, owner: str, key: str) -> Reservation | Replay | str:
         try:
-            return self.run(self.store.idempotency.reserve(owner, key))
+            held = self.run(self.store.idempotency.reserve(owner, key))
         except IdempotencyInFlightError:
             return "in_flight"
+        assert not isinstance(held, Kept)  # nobody keeps an answer here
+        return held
 
     # --- workers ---------------------------------------------------------------------------------
 

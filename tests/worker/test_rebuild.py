@@ -11,6 +11,7 @@ import pytest
 from fileproc.errors import GoneError, NotFoundError, StorageUnavailableError
 from fileproc.jobs import JobDocument, JobState
 from fileproc.store import (
+    Kept,
     Lease,
     Replay,
     Reservation,
@@ -317,6 +318,36 @@ async def test_idempotency_key_of_a_living_job_still_names_it(
     books.wipe()
     await rebuild(resources)
     assert await store.idempotency.reserve("acme", "k") == Replay("f", new.id)
+
+
+@pytest.mark.parametrize("compacted", [True, False])
+async def test_answer_that_a_key_has_is_told_again_after_a_rebuild(
+    resources: Resources,
+    shipper: Shipper,
+    books: Books,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    compacted: bool,
+) -> None:
+    monkeypatch.setattr("fileproc.worker.shipper.SETTLED_S", -60.0)
+    keys = resources.store.idempotency
+    for key, answer in (("k", '[200, {}, "a b"]'), ("l", '[201, {}, ""]')):
+        held = await keys.reserve("acme", key)
+        assert isinstance(held, Reservation)
+        await keys.keep(held, "f", answer)
+        await shipper.ship()
+    await resources.store.jobs.accept(make_job())
+    await shipper.ship()
+    if compacted:
+        assert await shipper.compact(least=2) == 2
+    books.wipe()
+    await rebuild(resources)
+    assert await keys.reserve("acme", "k") == Kept("f", '[200, {}, "a b"]')
+    assert await keys.reserve("acme", "l") == Kept("f", '[201, {}, ""]')
+    assert isinstance(await keys.reserve("umbrella", "k"), Reservation)
+    assert all(
+        86_000_000 < life <= 86_400_000 for life in books.look().lives.values() if life > 30_000
+    )
 
 
 async def test_compaction_keeps_what_is_needed_and_nothing_else(

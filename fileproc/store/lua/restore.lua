@@ -13,6 +13,8 @@
 local JUMP = 1000000
 local id, owner, state = ARGV[1], ARGV[2], ARGV[4]
 local key = P .. 'job:' .. id
+local due = tonumber(ARGV[21])
+if state == 'queued' and due > now then state = 'delayed' end
 if call('EXISTS', key) == 1 then
   local known = load(id)
   if not known or known.st == 'deleted' or known.v >= tonumber(ARGV[5]) then return 0 end
@@ -29,8 +31,6 @@ if call('EXISTS', key) == 1 then
   end
   call('DEL', key)
 end
-local due = tonumber(ARGV[21])
-if state == 'queued' and due > now then state = 'delayed' end
 call('HSET', key, 'st', state, 'own', owner, 'ln', ARGV[3], 'v', math.max(tonumber(ARGV[5]) + JUMP, now),
   'tok', math.max(tonumber(ARGV[6]) + JUMP, now), 'at', ARGV[7], 'ma', ARGV[8], 'ca', ARGV[9], 'rt', ARGV[12],
   'doc', ARGV[14])

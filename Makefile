@@ -51,7 +51,12 @@ dev: $(STAMP) ## run everything on this machine until Ctrl-C (HOST, PORT, DATA)
 
 .PHONY: test
 test: $(STAMP) ## the whole suite, on real engines, with coverage
-	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --cov --cov-report=term:skip-covered $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --cov --cov-report= $(ARGS)
+	@echo "covered: $$($(BIN)/coverage report --format=total) % (make coverage has the lines)"
+
+.PHONY: coverage
+coverage: $(STAMP) ## which lines the last run of the suite did not reach
+	@$(BIN)/coverage report
 
 .PHONY: model
 model: $(STAMP) ## two thousand random lives of the queue against its model (half an hour)
@@ -71,7 +76,7 @@ lint: $(STAMP) ## style of the code, the YAML files, the Dockerfile, the workflo
 	$(BIN)/ruff format --check
 	$(BIN)/yamllint --strict .
 	$(BIN)/hadolint docker/Dockerfile
-	FILEPROC_UID=1000 FILEPROC_GID=1000 $(BIN)/compose-lint check --fail-on low --strict-config compose.yaml
+	FILEPROC_UID=1000 FILEPROC_GID=1000 $(BIN)/compose-lint check --quiet --fail-on low --strict-config compose.yaml
 	$(BIN)/zizmor --offline --quiet .github/workflows
 
 .PHONY: types

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from json.encoder import encode_basestring
@@ -350,7 +350,7 @@ def from_texts(
     scan: str,
     null: str | None,
     infer: bool,
-    compression: str,
+    codec: str,
     fixed: Mapping[int, str] | None = None,
 ) -> None:
     """Write what a scan reads as Parquet. `names` are those of its columns, unlike but in case.
@@ -360,17 +360,29 @@ def from_texts(
     Raises:
         Refused: DuckDB cannot read it so (see `judged`).
     """
-    with connected(work) as connection:
-        kinds = ["VARCHAR"] * len(names)
-        if infer:
-            kinds = _settled(connection, work, source, scan, null=null, width=len(names))
-        kinds = [(fixed or {}).get(i, kind) for i, kind in enumerate(kinds)]
+    known, width = fixed or {}, len(names)
+
+    def write(kinds: Sequence[str], guessed: Callable[[str, str, str | None], str] = _cast) -> None:
+        casts = [
+            (known[i], _cast) if i in known else (kind, guessed) for i, kind in enumerate(kinds)
+        ]
         cells = ", ".join(
-            f"{_cast(f'c{i}', kind, null)} AS {quoted(name)}"
-            for i, (name, kind) in enumerate(zip(names, kinds, strict=True))
+            f"{cast(f'c{i}', kind, null)} AS {quoted(names[i])}"
+            for i, (kind, cast) in enumerate(casts)
         )
-        query = Query(f"SELECT {cells} FROM {scan}", [str(source)])
-        copy(connection, work, query, target, compression)
+        copy(connection, work, Query(f"SELECT {cells} FROM {scan}", [str(source)]), target, codec)
+
+    with connected(work) as connection:
+        if not infer:
+            write(["VARCHAR"] * width)
+            return
+        kinds = _likely(connection, source, scan, null=null, width=width)
+        if width <= _COLUMNS_AT_ONCE:
+            # Most files go on as they begin: one look at each row is enough for them.
+            with suppress(Refused):
+                write(kinds, _checked_cast)
+                return
+        write(_settled(connection, work, source, scan, null=null, kinds=kinds))
 
 
 # SQL that holds where text `c` says exactly a value of the type: it reads the same when written
@@ -404,16 +416,21 @@ def _cast(cell: str, kind: str, null: str | None) -> str:
     return f"CASE WHEN {_absent(cell, null)} THEN NULL ELSE {cell}::{kind} END"
 
 
-def _settled(
-    connection: DuckDBPyConnection,
-    work: Work,
-    source: Path,
-    scan: str,
-    *,
-    null: str | None,
-    width: int,
+def _checked_cast(cell: str, kind: str, null: str | None) -> str:
+    """As `_cast`, and the statement fails at a cell that is not exactly of the type."""
+    if kind == "VARCHAR":
+        return _cast(cell, kind, null)
+    exact = f"coalesce({_EXACT[kind].format(c=cell)}, false)"
+    return (
+        f"CASE WHEN {_absent(cell, null)} THEN NULL WHEN {exact} THEN {cell}::{kind}"
+        " ELSE error('not of its type') END"
+    )
+
+
+def _likely(
+    connection: DuckDBPyConnection, source: Path, scan: str, *, null: str | None, width: int
 ) -> list[str]:
-    """The type of each column: candidates by the first rows, then held against every row."""
+    """The type of each column by the first rows."""
     kinds = ["VARCHAR"] * width
     sample = f"(SELECT * FROM {scan} LIMIT {_SAMPLE_ROWS})"
     open_columns = _with_content(connection, source, sample, null, width)
@@ -421,6 +438,19 @@ def _settled(
         good = _hold(connection, source, sample, null, dict.fromkeys(open_columns, kind))
         kinds = [kind if i in good else old for i, old in enumerate(kinds)]
         open_columns = [i for i in open_columns if i not in good]
+    return kinds
+
+
+def _settled(
+    connection: DuckDBPyConnection,
+    work: Work,
+    source: Path,
+    scan: str,
+    *,
+    null: str | None,
+    kinds: list[str],
+) -> list[str]:
+    """The type of each column: likely ones, held against every row."""
     while candidates := {i: kind for i, kind in enumerate(kinds) if kind != "VARCHAR"}:
         with reporting(connection, work, "infer"):
             good = _hold(connection, source, scan, null, candidates)

@@ -142,9 +142,9 @@ def is_plain(path: Path, delimiter: str) -> bool:
     """
     if not delimiter.isascii():
         return False
-    edges = b"\r\n" + delimiter.encode()
+    cells = _cells_of(delimiter)
     newlines = returns = both = 0
-    inside, tail = 0, b""
+    line, open_ = b"", b"\n"  # what is not yet counted; what is not yet judged, and a byte before
     with path.open("rb") as file:
         start = len(codecs.BOM_UTF8) if file.read(3) == codecs.BOM_UTF8 else 0
         file.seek(start)
@@ -152,43 +152,34 @@ def is_plain(path: Path, delimiter: str) -> bool:
             return False
         file.seek(start)
         while chunk := file.read(CHUNK_BYTES):
-            text = tail + chunk
+            text = line + chunk
             cut = text.rfind(b"\n") + 1
-            text, tail = text[:cut], text[cut:]
+            text, line = text[:cut], text[cut:]
             newlines += text.count(b"\n")
             returns += text.count(b"\r")
             both += text.count(b"\r\n")
-            verdict = _quotes_at_edges(text, edges, inside)
-            if verdict is None or len(tail) > MAX_RECORD:
+            open_ = _unjudged(cells, open_ + text)
+            if b"\x00" in chunk or max(len(line), len(open_)) > MAX_RECORD:
                 return False
-            inside = verdict
-    if _quotes_at_edges(tail + b"\n", edges, inside) != 0 or b"\r" in tail:
+    if b"\r" in line or len(_unjudged(cells, open_ + line + b"\n")) > 1:
         return False
     return returns == 0 or returns == newlines == both
 
 
-def _quotes_at_edges(text: bytes, edges: bytes, inside: int) -> int | None:
-    """Whether whole lines end within quotes (1, 0), or None for a quote where none belongs.
+def _cells_of(delimiter: str) -> re.Pattern[bytes]:
+    """Matches from an edge up to the first quote that is misplaced, or never closed."""
+    edge = rb"[\r\n" + re.escape(delimiter.encode()) + rb"]"
+    cell = rb'(?<=%b)"(?:[^"]++|"")*+"(?=%b)' % (edge, edge)
+    return re.compile(rb'(?:[^"]*+%b)*+[^"]*+' % cell)
 
-    `inside` says the same of where they begin. Pairs of quotes become marks, so that those left
-    open and close by turns; a cell of nothing but marks is empty, or holds quotes only.
+
+def _unjudged(cells: re.Pattern[bytes], text: bytes) -> bytes:
+    """What is left of whole lines from the first quote on that is not well closed in them.
+
+    With the byte before, whatever is left: whether that is an edge is judged with what follows.
     """
-    if b'"' not in text and b"\x00" not in text:
-        return inside
-    text = text.replace(b'""', b"\x00") if b"\x00" not in text else b"\x00x"
-    parts = text.split(b'"')
-    misplaced = re.compile(b"[^%b\x00]\x00|\x00[^%b\x00]" % ((re.escape(edges),) * 2))
-    last = len(parts) - 1
-    for i in range(inside, len(parts), 2):
-        part = parts[i]
-        if i > 0 and part[:1] not in edges:
-            return None
-        before = part.rstrip(b"\x00")
-        if i < last and before and before[-1] not in edges:
-            return None
-        if b"\x00" in part and misplaced.search(part):
-            return None
-    return (inside + last) % 2
+    match = cells.match(text)
+    return text[max(0, match.end() - 1) :] if match else text
 
 
 def may_hold_returns(path: Path) -> bool:

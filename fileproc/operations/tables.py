@@ -380,7 +380,7 @@ def _store(
         scan=scan,
         null=params.null,
         infer=storing.infer,
-        compression=storing.compression,
+        codec=storing.compression,
         fixed={i: fixed[name] for i, name in enumerate(names) if name in fixed},
     )
 

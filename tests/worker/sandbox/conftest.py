@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from fileproc.jobs import Progress
 from fileproc.operations import Input, Limits
 from fileproc.settings import SandboxMode, Settings
 from fileproc.worker.sandbox import Assignment, Ending, Sandbox
+from support.confined import Confined
 
 HERE = Path(__file__).parent
 PRELOAD = (str(HERE / "hostile.py"), str(HERE / "escapes.py"))
@@ -74,6 +76,14 @@ def run(sandbox: Sandbox, assign: Callable[..., Assignment]) -> Run:
         return await sandbox.run(assign(how, **details), ignore)
 
     return run
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def confined(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Confined]:
+    """Operations in a sandbox that the tests of a module share."""
+    settings = Settings(scratch_dir=tmp_path_factory.mktemp("scratch"))
+    async with Sandbox.open(settings, preload=PRELOAD) as sandbox:
+        yield Confined(sandbox)
 
 
 def ignore(progress: Progress) -> None:

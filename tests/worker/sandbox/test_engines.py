@@ -3,47 +3,30 @@
 from __future__ import annotations
 
 import io
-from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pypdfium2
 import pytest
-import pytest_asyncio
 from PIL import Image
 
-from fileproc.operations import Input, Limits
-from fileproc.settings import Settings
-from fileproc.worker.sandbox import Assignment, Ending, Sandbox
+from fileproc.worker.sandbox import Assignment, Ending
 from samples import parquet, xlsx
-
-HERE = Path(__file__).parent
-MIB = 1024 * 1024
+from support.confined import MIB, Confined, RunOperation
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def sandbox(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sandbox]:
-    settings = Settings(scratch_dir=tmp_path_factory.mktemp("scratch"))
-    async with Sandbox.open(settings, preload=[str(HERE / "hostile.py")]) as sandbox:
-        yield sandbox
+@pytest.fixture
+def run(confined: Confined) -> RunOperation:
+    async def run(*args: Any, **params: Any) -> Ending:
+        ending = await confined.within(1024 * MIB).run(*args, **params)
+        assert ending.error is None, ending.error
+        return ending
 
-
-async def run(
-    sandbox: Sandbox, folder: Path, operation: str, data: bytes, media_type: str, **params: Any
-) -> Ending:
-    (folder / "in").mkdir()
-    path = folder / "in" / "0"
-    path.write_bytes(data)
-    given = Input(path, "given", len(data), "0" * 64, media_type)
-    limits = replace(Limits(), timeout_s=60, memory_bytes=1024 * MIB)
-    assignment = Assignment("job", operation, params, 1, folder, [given], limits)
-    ending = await sandbox.run(assignment, lambda _: None)
-    assert ending.error is None, ending.error
-    return ending
+    return run
 
 
 def picture(kind: str) -> bytes:
@@ -66,9 +49,9 @@ def document(pages: int) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "png", "webp", "avif"])
-async def test_pyvips_makes_every_format(sandbox: Sandbox, tmp_path: Path, kind: str) -> None:
+async def test_pyvips_makes_every_format(run: RunOperation, tmp_path: Path, kind: str) -> None:
     ending = await run(
-        sandbox, tmp_path, "image.resize", picture("JPEG"), "image/jpeg", width=64, format=kind
+        tmp_path, "image.resize", (picture("JPEG"), "image/jpeg"), width=64, format=kind
     )
     with Image.open(ending.outputs[0].path) as image:
         assert image.format == kind.upper()
@@ -76,16 +59,16 @@ async def test_pyvips_makes_every_format(sandbox: Sandbox, tmp_path: Path, kind:
     assert "pyvips" in (ending.engine or "")
 
 
-async def test_pypdfium2_renders_pages(sandbox: Sandbox, tmp_path: Path) -> None:
-    ending = await run(sandbox, tmp_path, "pdf.to_images", document(3), "application/pdf")
+async def test_pypdfium2_renders_pages(run: RunOperation, tmp_path: Path) -> None:
+    ending = await run(tmp_path, "pdf.to_images", (document(3), "application/pdf"))
     assert len(ending.outputs) == 3
     for output in ending.outputs:
         with Image.open(output.path) as image:
             image.load()
 
 
-async def test_duckdb_writes_parquet_with_its_threads(sandbox: Sandbox, tmp_path: Path) -> None:
-    ending = await run(sandbox, tmp_path, "table.convert", table(200_000), "text/csv", to="parquet")
+async def test_duckdb_writes_parquet_with_its_threads(run: RunOperation, tmp_path: Path) -> None:
+    ending = await run(tmp_path, "table.convert", (table(200_000), "text/csv"), to="parquet")
     path = ending.outputs[0].path
     found = duckdb.execute("select count(*), sum(id) from read_parquet(?)", [str(path)]).fetchone()
     assert found == (200_000, sum(range(200_000)))
@@ -103,7 +86,7 @@ XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
 @pytest.mark.parametrize("operation", TABLES)
 async def test_tables_of_every_kind_are_worked_on(
-    sandbox: Sandbox, tmp_path: Path, operation: str
+    run: RunOperation, tmp_path: Path, operation: str
 ) -> None:
     text = table(2_000)
     columns = "SELECT range AS id, 'n' || range % 7 AS name, range + 0.5 AS value"
@@ -115,39 +98,39 @@ async def test_tables_of_every_kind_are_worked_on(
     for media_type, data in given:
         folder = tmp_path / media_type.rpartition(".")[2].replace("/", "-")
         folder.mkdir()
-        ending = await run(sandbox, folder, operation, data, media_type, **TABLES[operation])
+        ending = await run(folder, operation, (data, media_type), **TABLES[operation])
         assert ending.outputs
         assert all(output.path.stat().st_size for output in ending.outputs)
 
 
 async def test_wide_table_is_profiled_in_the_memory_of_an_attempt(
-    sandbox: Sandbox, tmp_path: Path
+    run: RunOperation, tmp_path: Path
 ) -> None:
     """What an engine sets aside counts, whether it is used or not."""
     names = [f"c{number}" for number in range(120)]
     data = "".join(",".join(row) + "\n" for row in (names, *[["1.5"] * 120] * 3)).encode()
-    ending = await run(sandbox, tmp_path, "table.profile", data, "text/csv")
+    ending = await run(tmp_path, "table.profile", (data, "text/csv"))
     assert len(ending.outputs) == 2
 
 
-async def test_statement_of_sql_is_answered(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_statement_of_sql_is_answered(run: RunOperation, tmp_path: Path) -> None:
     sql = "SELECT name, count(*) AS n FROM data GROUP BY name ORDER BY name LIMIT 1"
-    ending = await run(sandbox, tmp_path, "table.query", table(2_000), "text/csv", sql=sql)
+    ending = await run(tmp_path, "table.query", (table(2_000), "text/csv"), sql=sql)
     assert ending.outputs[0].path.read_bytes() == b"name,n\nn0,286\n"
 
 
-async def test_fonts_can_be_read(sandbox: Sandbox, assign: Callable[..., Assignment]) -> None:
+async def test_fonts_can_be_read(confined: Confined, assign: Callable[..., Assignment]) -> None:
     """As libvips and PDFium look for them, by fontconfig and by folder."""
-    ending = await sandbox.run(assign("draw_text"), lambda _: None)
+    ending = await confined.sandbox.run(assign("draw_text"), lambda _: None)
     assert ending.error is None, ending.error
     width, height = (int(value) for value in ending.outputs[0].path.read_text().split())
     assert width > height > 0
 
 
 async def test_the_zygote_knows_nothing_of_the_workers_side(
-    sandbox: Sandbox, assign: Callable[..., Assignment]
+    confined: Confined, assign: Callable[..., Assignment]
 ) -> None:
-    ending = await sandbox.run(assign("list_modules"), lambda _: None)
+    ending = await confined.sandbox.run(assign("list_modules"), lambda _: None)
     modules = set(ending.outputs[0].path.read_text().split())
     assert {"pyvips", "pypdfium2", "duckdb"} <= modules
     assert not modules & {

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
-from fileproc.operations import Input, Limits, find
 from fileproc.operations.types import PARQUET
-from fileproc.settings import Settings
-from fileproc.worker.sandbox import Assignment, Ending, Sandbox
 from samples import parquet
+from support.confined import Confined, RunOperation
 
-MIB = 1024 * 1024
 # What may be said of a damaged file; an operation that does not look at what is damaged succeeds.
 CODES = {None, "corrupt_input", "bad_query", "unsupported_table", "too_many_outputs"}
 WAYS: list[tuple[str, dict[str, Any]]] = [
@@ -44,25 +38,9 @@ WORDS = (
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def sandbox(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sandbox]:
-    settings = Settings(scratch_dir=tmp_path_factory.mktemp("scratch"))
-    async with Sandbox.open(settings) as sandbox:
-        yield sandbox
-
-
-async def run(
-    sandbox: Sandbox, folder: Path, operation: str, data: bytes, params: dict[str, Any]
-) -> Ending:
-    """Confined to 512 MiB and half a minute."""
-    (folder / "in").mkdir(parents=True)
-    path = folder / "in" / "0"
-    path.write_bytes(data)
-    given = Input(path, "given", len(data), "0" * 64, PARQUET)
-    limits = replace(Limits(), timeout_s=30, memory_bytes=512 * MIB)
-    read = find(operation).parse(params)
-    assignment = Assignment("job", operation, read, 1, folder, [given], limits)
-    return await sandbox.run(assignment, lambda _: None)
+@pytest.fixture
+def run(confined: Confined) -> RunOperation:
+    return confined.run
 
 
 def damaged(data: bytes, chance: random.Random) -> bytes:
@@ -86,12 +64,12 @@ def damaged(data: bytes, chance: random.Random) -> bytes:
 
 @pytest.mark.parametrize("way", range(len(WAYS)))
 async def test_damaged_parquet_is_said_to_be_that_and_nothing_crashes(
-    sandbox: Sandbox, tmp_path: Path, way: int
+    run: RunOperation, tmp_path: Path, way: int
 ) -> None:
     operation, params = WAYS[way]
     chance = random.Random(way)
     for number in range(8):
         data = damaged(parquet((NUMBERS, WORDS)[number % 2]), chance)
-        ending = await run(sandbox, tmp_path / str(number), operation, data, params)
+        ending = await run(tmp_path / str(number), operation, (data, PARQUET), **params)
         code = ending.error.job_code if ending.error else None
         assert code in CODES, ending.error

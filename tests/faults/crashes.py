@@ -115,15 +115,15 @@ async def _die_at(stage: Stage, role: Role, point: str) -> bool:
 async def _provoke(stage: Stage, role: Role, point: str) -> None:
     """Do what leads to the point, where the load alone does not."""
     await role.ready.wait()
-    helping: set[asyncio.Task[str]] = set()
+    helping: set[asyncio.Task[str | None]] = set()
     while True:
         if lock := _LOCK_OF.get(point):
             with contextlib.suppress(redis.RedisError):
                 stage.redis.set(stage.key(f"lock:{lock}"), role.worker_id, px=3000)
             await asyncio.sleep(0.5)
         elif point in _STOPPING:
-            jobs = [asyncio.create_task(stage.load.one("long")) for _ in range(8)]
-            stage.helpers.update(jobs)
+            for _ in range(6):
+                _help(stage, "lasting")
             if role.kind == WORKER and not await _busy(stage, role):
                 continue
             role.child.signal(signal.SIGTERM)
@@ -141,11 +141,23 @@ async def _provoke(stage: Stage, role: Role, point: str) -> None:
             await asyncio.sleep(1)
         # A few at once: what waits behind them would keep the other roles from their points.
         if (kind := _NEEDS.get(point)) and len(helping) < HELPING:
-            url = role.url if role.kind == API else None
-            helped = asyncio.create_task(stage.load.one(kind, url))
-            for tasks in (helping, stage.helpers):
-                tasks.add(helped)
-                helped.add_done_callback(tasks.discard)
+            helped = _help(stage, kind, role.url if role.kind == API else None)
+            helping.add(helped)
+            helped.add_done_callback(helping.discard)
+
+
+def _help(stage: Stage, kind: str, url: str | None = None) -> asyncio.Task[str | None]:
+    """One job of this kind, all of it at this api, which may well die of it."""
+
+    async def one() -> str | None:
+        with contextlib.suppress(TimeoutError):
+            return await stage.load.one(kind, url)
+        return None
+
+    helped = asyncio.create_task(one())
+    stage.helpers.add(helped)
+    helped.add_done_callback(stage.helpers.discard)
+    return helped
 
 
 async def _busy(stage: Stage, role: Role) -> bool:

@@ -54,7 +54,8 @@ class Stage:
     patience: float  # see Plan
     counts: Counter[str] = field(default_factory=Counter)
     figures: dict[str, Any] = field(default_factory=dict)
-    helpers: set[asyncio.Task[str]] = field(default_factory=set)  # jobs that lead to a crash point
+    # Jobs that lead to a crash point.
+    helpers: set[asyncio.Task[str | None]] = field(default_factory=set)
 
     @property
     def redis(self) -> Any:

@@ -61,6 +61,7 @@ def kinds(rng: random.Random) -> dict[str, Callable[[], Work]]:
         "table": table,
         "sleep": lambda: sleep(round(rng.uniform(0, 0.2), 2)),
         "long": lambda: sleep(round(rng.uniform(1, 2.5), 2)),
+        "lasting": lambda: sleep(5),
         "transient": lambda: Work("transient", "debug.fail", {"class": "transient", "times": 1}),
         "permanent": lambda: Work("permanent", "debug.fail", {"class": "permanent", "times": 9}),
         "cancel": lambda: sleep(5, cancel="soon"),

@@ -9,19 +9,18 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fileproc import __version__, absent
-from fileproc.errors import FileprocError, SettingsError, StoreUnavailableError
+from fileproc.errors import FileprocError, SettingsError
 
 try:
     import click
 
     from fileproc.console import WIDTH, examples, refuse, table
+    from fileproc.keyring import keys
     from fileproc.manual import operations
 except ModuleNotFoundError as exc:
     sys.exit(f"fileproc: {absent.sentence(exc)}")
@@ -29,10 +28,7 @@ except ModuleNotFoundError as exc:
 # The roles' modules are imported by their commands only: `--help` and `healthcheck` stay quick.
 if TYPE_CHECKING:
     from fileproc.settings import Settings
-    from fileproc.store import ApiKeys, KeyInfo
     from fileproc.worker.rebuild import Rebuilt
-
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 @click.group(
@@ -58,6 +54,7 @@ def cli() -> None:
 
 
 cli.add_command(operations)
+cli.add_command(keys)
 
 
 # --- the roles ---------------------------------------------------------------------------------
@@ -178,174 +175,6 @@ def demo(file: Path | None, out: Path) -> None:
     sys.exit(run_demo(settings, file, out, Client))
 
 
-# --- keys --------------------------------------------------------------------------------------
-
-
-@cli.group(
-    epilog=examples(
-        "python -m fileproc keys create --owner me --role admin",
-        'python -m fileproc keys create --owner shop --label "order service" --expires 90d',
-        "python -m fileproc keys ls",
-        "python -m fileproc keys revoke 7k2m9q4x0c1v",
-    )
-)
-def keys() -> None:
-    """Make, list and revoke the keys that requests are made with."""
-
-
-def _data_option(command: Callable[..., None]) -> Callable[..., None]:
-    option = click.option(
-        "--data",
-        type=click.Path(file_okay=False, path_type=Path),
-        help="The keys of `dev` with this data folder, instead of those in FILEPROC_REDIS_URL.",
-    )
-    return option(command)
-
-
-def _duration(
-    context: click.Context, option: click.Parameter, text: str | None
-) -> timedelta | None:
-    del context, option
-    if text is None:
-        return None
-    number, unit = text[:-1], text[-1:]
-    if not number.isdecimal() or unit not in _SECONDS or int(number) == 0:
-        raise click.BadParameter("must be a number and one of s, m, h, d, w, such as 90d")
-    return timedelta(seconds=int(number) * _SECONDS[unit])
-
-
-@keys.command("create", short_help="Make a key; it is printed once.")
-@click.option("--owner", required=True, help="Whose jobs and files it opens.")
-@click.option("--role", type=click.Choice(["user", "admin"]), default="user", show_default=True)
-@click.option("--label", default="", help="What it is for; shown in the list.")
-@click.option("--expires", metavar="TIME", callback=_duration, help="From now, such as 90d or 12h.")
-@click.option("--json", "as_json", is_flag=True, help="The key with its facts, as JSON.")
-@_data_option
-def keys_create(
-    *,
-    owner: str,
-    role: str,
-    label: str,
-    expires: timedelta | None,
-    as_json: bool,
-    data: Path | None,
-) -> None:
-    """Make a key. It is printed once; only a hash of it is kept."""
-    from fileproc.store import Role
-
-    until = datetime.now(UTC) + expires if expires else None
-
-    async def create(store: ApiKeys) -> Any:
-        return await store.create(owner, Role(role), expires_at=until, label=label)
-
-    new = _with_keys(create, data)
-    if as_json:
-        click.echo(json.dumps({**_key_facts(new.info), "token": new.token}))
-        return
-    click.echo(new.token)
-    ending = f"until {until:%Y-%m-%d %H:%M} UTC" if until else "until it is revoked"
-    click.echo(f"Key {new.info.id} of {owner} ({role}), {ending}. It is not shown again.", err=True)
-    if data is not None:
-        click.echo(
-            "From its next start, `dev` with this folder demands a key. Jobs that were made "
-            "without one belong to the owner `local`: only a key of that owner shows them.",
-            err=True,
-        )
-
-
-@keys.command("ls")
-@click.option("--json", "as_json", is_flag=True, help="As a JSON array.")
-@_data_option
-def keys_ls(as_json: bool, data: Path | None) -> None:
-    """List all keys, oldest first; never their secrets."""
-
-    async def listed(store: ApiKeys) -> list[KeyInfo]:
-        return await store.list()
-
-    infos = _with_keys(listed, data)
-    if as_json:
-        click.echo(json.dumps([_key_facts(info) for info in infos], indent=2))
-        return
-    rows = [("ID", "OWNER", "ROLE", "STATE", "CREATED", "EXPIRES", "LABEL")]
-    for info in infos:
-        days = _day(info.created_at), _day(info.expires_at)
-        rows.append((info.id, info.owner, str(info.role), _key_state(info), *days, info.label))
-    table(rows)
-
-
-@keys.command("revoke")
-@click.argument("key_id", metavar="ID")
-@_data_option
-def keys_revoke(key_id: str, data: Path | None) -> None:
-    """Revoke a key, at once. ID is what `keys ls` shows."""
-
-    async def revoke(store: ApiKeys) -> bool:
-        return await store.revoke(key_id)
-
-    if not _with_keys(revoke, data):
-        refuse(f"There is no key {key_id}; see `python -m fileproc keys ls`.")
-    click.echo(f"Key {key_id} is revoked.", err=True)
-
-
-def _with_keys(work: Callable[[ApiKeys], Any], data: Path | None) -> Any:
-    """Run `work` on the keys in Redis, or on those of a data folder of `dev`."""
-    from fileproc.store import open_store
-    from fileproc.telemetry import configure_logging
-
-    configure_logging("error", "console")  # a failure becomes our one sentence
-
-    async def run(settings: Settings) -> Any:
-        async with open_store(settings) as store:
-            return await work(store.keys)
-
-    with _redis_of(data) as url:
-        try:
-            return asyncio.run(run(_settings(redis_url=url)))
-        except StoreUnavailableError:
-            refuse(
-                "Redis does not answer, or refuses us: see FILEPROC_REDIS_URL in "
-                "`python -m fileproc config`. The keys of `dev` are reached by --data ./data."
-            )
-
-
-@contextmanager
-def _redis_of(data: Path | None) -> Iterator[str | None]:
-    if data is None:
-        yield None
-        return
-    from fileproc.dev.folder import DataFolder
-
-    with DataFolder(data).redis_url() as url:
-        yield url
-
-
-def _key_facts(info: KeyInfo) -> dict[str, Any]:
-    return {
-        "id": info.id,
-        "owner": info.owner,
-        "role": str(info.role),
-        "label": info.label,
-        "state": _key_state(info),
-        "created_at": _time(info.created_at),
-        "expires_at": _time(info.expires_at),
-        "revoked_at": _time(info.revoked_at),
-    }
-
-
-def _key_state(info: KeyInfo) -> str:
-    if info.revoked_at is not None:
-        return "revoked"
-    return "live" if info.live else "expired"
-
-
-def _time(when: datetime | None) -> str | None:
-    return when.astimezone(UTC).isoformat().replace("+00:00", "Z") if when else None
-
-
-def _day(when: datetime | None) -> str:
-    return f"{when:%Y-%m-%d}" if when else "-"
-
-
 # --- the journal -------------------------------------------------------------------------------
 
 
@@ -398,6 +227,10 @@ def _tell_of_rebuild(done: Rebuilt, *, dry_run: bool) -> None:
     click.echo(f"{done.keys} keys and {done.templates} templates are in the journal")
     moment = f"up to {_time(done.up_to)}" if done.up_to else "and it is empty"
     click.echo(f"The journal has {done.objects} objects, {moment}.")
+
+
+def _time(when: datetime | None) -> str | None:
+    return when.astimezone(UTC).isoformat().replace("+00:00", "Z") if when else None
 
 
 # --- settings and health -----------------------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
+from fileproc.api.access import check_scopes
 from fileproc.api.idempotency import Claim, fingerprint
 from fileproc.api.models import MAX_WAIT_S
 from fileproc.crashpoints import crash_point
@@ -55,6 +56,7 @@ async def accept(
     `uploads`, which took those, is told to keep them once they may belong to a job.
 
     Raises:
+        ForbiddenError: the caller's key is bound to other operations.
         IdempotencyMismatchError: the key was used for another request.
         QuotaError, BacklogError, NotFoundError, StoreUnavailableError: see `Jobs.accept`.
     """
@@ -65,6 +67,7 @@ async def accept(
         if isinstance(claim, Replay):
             return _replayed(claim, mark)
         new = replace(new, reservation=claim, fingerprint=mark)
+    check_scopes(caller, draft)  # asked earlier where that spares an upload; here for every way in
     crash_point("before-accept")
     job_id, accepted_at = await _written(api, new, uploads)
     crash_point("accepted")

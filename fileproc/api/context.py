@@ -21,10 +21,17 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who is asking. With auth off that is the owner `local`, as admin."""
+    """Who is asking. With auth off that is the owner `local`, as admin.
+
+    Attributes:
+        scopes: what it may start jobs of; () is no bound.
+        key_id: of the api key, '' where there is none.
+    """
 
     owner: str
     role: Role
+    scopes: tuple[str, ...] = ()
+    key_id: str = ""
 
 
 LOCAL: Final = Caller(owner="local", role=Role.ADMIN)

@@ -11,6 +11,7 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from fileproc.errors import FileprocError
+from fileproc.store import Role
 
 Handle = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Errors = tuple[type[FileprocError], ...]
@@ -22,6 +23,7 @@ class Tag(StrEnum):
     SUBMIT = "Submit"
     JOBS = "Jobs"
     TEMPLATES = "Templates"
+    KEYS = "Keys"
     OPERATIONS = "Operations"
     SERVICE = "Service"
 
@@ -32,7 +34,7 @@ class Body(StrEnum):
     NONE = "none"
     JOB = "job"  # JSON or a form
     FILE = "file"  # the raw bytes, one path for each operation
-    TEMPLATE = "template"  # JSON
+    JSON = "json"  # of the endpoint's `payload`
 
 
 class Repeats(StrEnum):
@@ -81,7 +83,13 @@ class Endpoint:
         query: the model that validates the query.
         headers: request headers it looks at.
         errors: what it may raise beside what every endpoint may.
+        payload: the model of a JSON body.
+        sample: a line of curl for the documentation.
         public: needs no key.
+        role: what the key must at least be; where nothing is said, a viewer may GET, and everything
+            else takes a user.
+        scoped: whether a key that is bound to operations or templates may use it; it may look, and
+            start jobs within its scopes, and whatever else says so.
         submits: refusals count as refused jobs.
         repeats: how an Idempotency-Key is heeded, of a POST or PUT.
         secrets: members of the answer that are told once: a kept answer has them masked.
@@ -99,8 +107,12 @@ class Endpoint:
     query: type[BaseModel] | None = None
     headers: tuple[RequestHeader, ...] = ()
     body: Body = Body.NONE
+    payload: type[BaseModel] | None = None
+    sample: str = ""
     errors: Errors = ()
     public: bool = False
+    role: Role | None = None
+    scoped: bool = False
     submits: bool = False
     shown: bool = True
     repeats: Repeats = Repeats.ANSWER
@@ -110,3 +122,10 @@ class Endpoint:
     def keeps_answer(self) -> bool:
         """Whether the middleware answers a repetition."""
         return self.method in {"POST", "PUT"} and self.repeats is Repeats.ANSWER
+
+    @property
+    def needs(self) -> Role:
+        """The least role that may use it."""
+        if self.role is not None:
+            return self.role
+        return Role.VIEWER if self.method == "GET" else Role.USER

@@ -111,6 +111,23 @@ TEMPLATE: Final[dict[str, Any]] = {
     },
 }
 
+KEY: Final[dict[str, Any]] = {
+    "id": "7k2m9q4x0c1v",
+    "object": "key",
+    "owner": "acme",
+    "role": "user",
+    "label": "web shop",
+    "scopes": ["operation:image.*"],
+    "state": "live",
+    "created_at": "2026-11-22T08:15:30.120000Z",
+    "expires_at": "2027-02-20T08:15:30.120000Z",
+    "revoked_at": None,
+    "rotated_at": None,
+    "old_secrets_until": None,
+}
+
+NEW_KEY: Final[dict[str, Any]] = {**KEY, "token": "fp_7k2m9q4x0c1v_SECRET"}
+
 READY: Final[dict[str, Any]] = {
     "status": "ready",
     "version": "0.1.0",
@@ -134,6 +151,9 @@ POST_SAMPLES: Final = (
                "needs": ["pages"], "for_each": true},
     "zip": {"operation": "archive.create", "needs": ["thumbs"]}}}'""",
 )
+
+KEY_SAMPLE: Final = """curl "$FILEPROC_URL/v1/keys" -H 'Content-Type: application/json' \\
+  -d '{"owner": "acme", "scopes": ["operation:image.*"], "expires_in_s": 7776000}'"""
 
 TEMPLATE_SAMPLE: Final = """curl -X PUT "$FILEPROC_URL/v1/templates/thumbs" \\
   -H 'Content-Type: application/json' -d '{

@@ -15,6 +15,7 @@ import structlog
 from aiohttp import web
 
 from fileproc.api import problems
+from fileproc.api.access import check_access
 from fileproc.api.context import API, CALLER, LOCAL, REQUEST_ID, Caller
 from fileproc.api.idempotency import HEADER
 from fileproc.api.kept import answered_once
@@ -80,7 +81,8 @@ async def _answer(
         if endpoint is None:
             return await handler(request)  # aiohttp's own for 404 and 405: it raises
         if not endpoint.public:
-            request[CALLER] = await authenticate(request)
+            caller = request[CALLER] = await authenticate(request)
+            check_access(caller, endpoint)
         if endpoint.keeps_answer and HEADER in request.headers:
             return await answered_once(request, endpoint, handler)
         return await handler(request)
@@ -123,7 +125,7 @@ async def authenticate(request: web.Request) -> Caller:
     key = await api.resources.store.keys.authenticate(match[1])
     if key is None:
         raise UnauthorizedError("The key is not valid, has expired or was revoked.")
-    return Caller(owner=key.owner, role=key.role)
+    return Caller(key.owner, key.role, key.scopes, key.id)
 
 
 def _request_id(request: web.Request) -> str:

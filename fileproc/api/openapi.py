@@ -29,11 +29,11 @@ from fileproc.api.models import (
     ProblemView,
     PutQuery,
     TemplateJobRequest,
-    TemplateRequest,
 )
 from fileproc.errors import (
     BadRequestError,
     FileprocError,
+    ForbiddenError,
     IdempotencyInFlightError,
     IdempotencyMismatchError,
     InvalidRequestError,
@@ -51,6 +51,7 @@ _TAGS: Final = {
     Tag.JOBS: "Follow jobs, fetch their results, cancel, repeat or delete them.",
     Tag.TEMPLATES: "Pipelines that are kept by name, in versions, and filled in by jobs.",
     Tag.OPERATIONS: "What can be done with a file.",
+    Tag.KEYS: "Who may use this server, and for what. For keys of the role admin.",
     Tag.SERVICE: "For operators and monitoring.",
 }
 _INTRODUCTION: Final = (
@@ -69,6 +70,10 @@ _PATH_PARAMETERS: Final[dict[str, Json]] = {
     "template": {
         "description": "Name of the template.",
         "schema": {"type": "string", "pattern": f"^{TEMPLATE_NAME}$", "examples": ["thumbs"]},
+    },
+    "key": {
+        "description": "Id of the key.",
+        "schema": {"type": "string", "pattern": "^[0-9a-z]{12}$", "examples": ["7k2m9q4x0c1v"]},
     },
     "id": {
         "description": "Id of the job.",
@@ -142,7 +147,7 @@ def _schemas(endpoints: Iterable[Endpoint], operations: Mapping[str, Operation])
     requests = (
         *(JobRequest, PipelineRequest, TemplateJobRequest),
         *(FormJobRequest, FormPipelineRequest, FormTemplateJobRequest),
-        TemplateRequest,
+        *(endpoint.payload for endpoint in endpoints if endpoint.payload is not None),
     )
     wanted += [(model, "validation") for model in requests]
     _, document = models_json_schema(wanted, ref_template=_REF)
@@ -271,13 +276,16 @@ def _operation(endpoint: Endpoint) -> Json:
         described["x-codeSamples"] = [
             {"lang": "curl", "source": source} for source in examples.POST_SAMPLES
         ]
-    if endpoint.body is Body.TEMPLATE:
-        schema = {"$ref": _REF.format(model="TemplateRequest")}
+    if endpoint.payload is not None:
+        schema = {"$ref": _REF.format(model=endpoint.payload.__name__)}
         described["requestBody"] = {
-            "required": True,
+            "required": any(
+                field.is_required() for field in endpoint.payload.model_fields.values()
+            ),
             "content": {"application/json": {"schema": schema}},
         }
-        described["x-codeSamples"] = [{"lang": "curl", "source": examples.TEMPLATE_SAMPLE}]
+    if endpoint.sample:
+        described["x-codeSamples"] = [{"lang": "curl", "source": endpoint.sample}]
     return {name: value for name, value in described.items() if value != ""}
 
 
@@ -429,7 +437,10 @@ def all_errors(endpoint: Endpoint) -> list[type[FileprocError]]:
     """What an endpoint may answer beside its successes."""
     common: list[type[FileprocError]] = []
     if not endpoint.public:
-        common = [BadRequestError, UnauthorizedError, InvalidRequestError, StoreUnavailableError]
+        common = [
+            *(BadRequestError, UnauthorizedError, ForbiddenError),
+            *(InvalidRequestError, StoreUnavailableError),
+        ]
     if endpoint.keeps_answer:
         common += [IdempotencyInFlightError, IdempotencyMismatchError]
     return list(dict.fromkeys([*common, *endpoint.errors, FileprocError]))

@@ -13,6 +13,7 @@ from fileproc.api import (
     health,
     idempotency,
     jobs,
+    key_routes,
     models,
     operations,
     results,
@@ -183,6 +184,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         },
         query=models.NoQuery,
         errors=(*_LOST, errors.WrongStateError),
+        scoped=True,
     ),
     Endpoint(
         "POST",
@@ -213,6 +215,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         answers={204: Answer("It is gone.")},
         query=models.NoQuery,
         errors=_LOST,
+        scoped=True,
     ),
     # --- templates -----------------------------------------------------------------------------
     Endpoint(
@@ -229,7 +232,9 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         ),
         answers={200: Answer("It is kept.", models.TemplateView, example=examples.TEMPLATE)},
         query=models.NoQuery,
-        body=Body.TEMPLATE,
+        body=Body.JSON,
+        payload=models.TemplateRequest,
+        sample=examples.TEMPLATE_SAMPLE,
         errors=(
             errors.NotFoundError,
             errors.UnknownOperationError,
@@ -301,6 +306,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         query=models.NoQuery,
         errors=(errors.NotFoundError,),
     ),
+    *key_routes.ENDPOINTS,
     # --- service -------------------------------------------------------------------------------
     Endpoint(
         "GET",

@@ -12,6 +12,7 @@ from aiohttp import web
 from multidict import MultiDict
 
 from fileproc.api.accepting import Accepted, accept, answer, wish_of
+from fileproc.api.access import check_scopes
 from fileproc.api.body import Body, media_type_of, refuse_other_charsets
 from fileproc.api.context import Api, Caller, api_of, caller_of
 from fileproc.api.drafts import (
@@ -98,6 +99,7 @@ async def put_job(request: web.Request) -> web.StreamResponse:
     wish = wish_of(request, query.wait)
     key = key_of(request)
     _check_body(api, operation, request)
+    check_scopes(caller, draft)
     check_fit(draft, 1)
     async with claimed(api, caller, key) as claim, _uploads(api, claim) as uploads:
         await api.ask_store()

@@ -10,6 +10,7 @@ from aiohttp import web
 from pydantic_core import to_json
 
 from fileproc.api import problems
+from fileproc.api.access import check_scopes
 from fileproc.api.body import Body, refuse_other_charsets
 from fileproc.api.context import Api, Caller, api_of, caller_of
 from fileproc.api.drafts import Draft, draft_of, drafted, pipeline_of
@@ -117,11 +118,14 @@ async def draft_for(
 
     Raises:
         NotFoundError: the caller has no such template.
+        ForbiddenError: the caller's key is bound to other operations or templates.
         UnknownOperationError, ProgramMissingError, InvalidRequestError: with pointers into the
             body, or below `/template` into the template.
     """
     if not isinstance(asked, TemplateAsked):
-        return draft_of(api, asked)
+        draft = draft_of(api, asked)
+        check_scopes(caller, draft)
+        return draft
     asked_as = [asked.template, asked.variables]
     if isinstance(claim, Replay):
         return replace(drafted(api, asked, RepeatedPipeline(), {}), asked_as=asked_as)
@@ -134,5 +138,7 @@ async def draft_for(
     except FileprocError as exc:
         exc.errors = [{**error, "pointer": f"/template{error['pointer']}"} for error in exc.errors]
         raise
-    draft = drafted(api, asked, plan, {})
-    return replace(draft, template=f"{name}@{kept.version}", asked_as=asked_as)
+    template = f"{name}@{kept.version}"
+    draft = replace(drafted(api, asked, plan, {}), template=template, asked_as=asked_as)
+    check_scopes(caller, draft)
+    return draft

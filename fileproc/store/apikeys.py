@@ -1,48 +1,87 @@
 """Api keys: `fp_<id>_<secret>`. Shown once; kept is only the SHA-256 of the secret.
 
 A slow hash would guard a password that people choose; the secret here has 256 random bits.
+A key that is rotated has several secrets for a while: the new one, and those before it, each with
+an end of its own.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import re
 import secrets
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
-from fileproc.errors import InvalidRequestError
+from fileproc import scopes
+from fileproc.errors import BadRequestError, InvalidRequestError, QuotaError, WrongStateError
 from fileproc.store.connection import Pipeline
 from fileproc.store.keys import Keys
 from fileproc.store.records import when
+from fileproc.telemetry import LIMITS_HIT
+
+MOST_OLD_SECRETS: Final = 4
+# A key that was revoked or has expired stays in the list so long, and is then forgotten.
+REMEMBERED_S: Final = 90 * 86_400
+MOST_SCANNED: Final = 1_000  # keys looked at for one page
 
 _TOKEN = re.compile(r"fp_([0-9a-z]{12})_([0-9A-Za-z_-]{32,64})")
+_ID = re.compile(r"[0-9a-z]{12}")
 _OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}")
+_OLD = re.compile(r"([0-9a-f]{64}):([0-9]{1,15})")
+_FIELDS = (
+    *("own", "role", "label", "scopes", "hash", "old"),
+    *("created", "expires", "revoked", "rotated"),
+)
+_AT_ONCE = 100
 
 
 class Role(StrEnum):
-    ADMIN = "admin"
-    USER = "user"
+    """What a key may do: each may all that those below it may."""
+
+    ADMIN = "admin"  # keys and the service itself
+    USER = "user"  # everything of its owner
+    VIEWER = "viewer"  # look at it
+
+    def includes(self, other: Role) -> bool:
+        """Whether who has this role may do what `other` may."""
+        order = list(Role)
+        return order.index(self) <= order.index(other)
 
 
 @dataclass(frozen=True, slots=True)
 class KeyInfo:
+    """`old_until` is when the last of the secrets before the present one ends."""
+
     id: str
     owner: str
     role: Role
     label: str
+    scopes: tuple[str, ...]
     created_at: datetime | None
     expires_at: datetime | None
     revoked_at: datetime | None
+    rotated_at: datetime | None
+    old_until: datetime | None
 
     @property
     def live(self) -> bool:
         """Neither revoked nor expired, by this machine's clock."""
-        now = datetime.now(UTC)
-        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+        return self.revoked_at is None and (
+            self.expires_at is None or datetime.now(UTC) < self.expires_at
+        )
+
+    @property
+    def state(self) -> str:
+        """live, expired or revoked."""
+        if self.revoked_at is not None:
+            return "revoked"
+        return "live" if self.live else "expired"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,23 +90,37 @@ class NewKey:
     token: str
 
 
+@dataclass(frozen=True, slots=True)
+class KeyPage:
+    keys: list[KeyInfo]
+    next_cursor: str | None
+
+
 class ApiKeys:
     def __init__(self, pipeline: Pipeline, keys: Keys) -> None:
         self._pipeline = pipeline
         self._keys = keys
 
     async def create(
-        self, owner: str, role: Role, *, expires_at: datetime | None = None, label: str = ""
+        self,
+        owner: str,
+        role: Role,
+        *,
+        expires_at: datetime | None = None,
+        label: str = "",
+        scopes: Sequence[str] = (),
     ) -> NewKey:
         """Make a key; its token is in the answer and nowhere else.
 
         Raises:
-            InvalidRequestError: the owner's name is not letters, digits and `_ . @ -`, 64 at most.
+            InvalidRequestError: the owner's name is not letters, digits and `_ . @ -`, 64 at most,
+                or a scope is none.
         """
         key_id = "".join(secrets.choice("0123456789abcdefghjkmnpqrstvwxyz") for _ in range(12))
         token = f"fp_{key_id}_{secrets.token_urlsafe(32)}"
-        await self._write(token, owner, role, expires_at=expires_at, label=label)
-        return NewKey(await self._read(key_id), token)
+        more = _more(expires_at=expires_at, bound_to=scopes)
+        await self._write(token, owner, role, label, *more)
+        return NewKey(_info(key_id, await self._fields(key_id)), token)
 
     async def ensure_admin(self, token: str) -> None:
         """Make the first admin key of a deployment, unless it is there.
@@ -75,24 +128,15 @@ class ApiKeys:
         Raises:
             InvalidRequestError: the token is not of the form `fp_<12 characters>_<secret>`.
         """
-        await self._write(token, "admin", Role.ADMIN, expires_at=None, label="first admin key")
+        await self._write(token, "admin", Role.ADMIN, "first admin key", "file", "1")
 
-    async def _write(
-        self, token: str, owner: str, role: Role, *, expires_at: datetime | None, label: str
-    ) -> None:
+    async def _write(self, token: str, owner: str, role: Role, label: str, *more: Any) -> None:
         parts = _TOKEN.fullmatch(token)
         if parts is None:
             raise InvalidRequestError("A key looks like fp_<12 characters>_<32 to 64 characters>.")
-        if not _OWNER.fullmatch(owner):
-            raise InvalidRequestError(
-                f"The owner {owner[:80]!r} is not valid: letters, digits and _ . @ - only, "
-                "64 at most, beginning with a letter or digit."
-            )
-        fields: list[Any] = ["own", owner, "role", str(role), "label", label[:200]]
-        fields += ["hash", _digest(parts[2])]
-        if expires_at is not None:
-            fields += ["expires", int(expires_at.timestamp() * 1000)]
-        await self._pipeline.script("key", parts[1], 1, *fields)
+        check_owner(owner)
+        fields = ["own", owner, "role", str(role), "label", label[:200], "hash", _digest(parts[2])]
+        await self._script("create", parts[1], *fields, *more)
 
     async def authenticate(self, token: str) -> KeyInfo | None:
         """The key that this token is, or None: unknown, wrong, revoked or expired alike."""
@@ -100,40 +144,153 @@ class ApiKeys:
         if parts is None:
             return None
         fields = await self._fields(parts[1])
-        # Compared also where there is no such key, so that both take the same time.
-        same = hmac.compare_digest(fields.get("hash", "").encode(), _digest(parts[2]).encode())
-        if not same or "hash" not in fields:
+        # Compared also where there is no such key, and to the end, so that all take the same time.
+        digest = _digest(parts[2]).encode()
+        hashes = [fields.get("hash", ""), *(old for old, _ in _old_secrets(fields))]
+        same = [hmac.compare_digest(known.encode(), digest) for known in hashes]
+        if not any(same) or "hash" not in fields:
             return None
         info = _info(parts[1], fields)
         return info if info.live else None
 
+    async def get(self, key_id: str) -> KeyInfo | None:
+        """The key of this id, live or not; None if there is none."""
+        fields = await self._fields(key_id) if _ID.fullmatch(key_id) else {}
+        return _info(key_id, fields) if "hash" in fields else None
+
+    async def page(
+        self, *, owner: str | None = None, cursor: str | None = None, limit: int = 50
+    ) -> KeyPage:
+        """Keys, oldest first, perhaps of one owner only; a page may be short and have a cursor.
+
+        Raises:
+            BadRequestError: the cursor is not one of ours.
+        """
+        start = 0
+        if cursor is not None:
+            rank = await self._pipeline.command("ZRANK", self._keys.api_keys, cursor)
+            if not _ID.fullmatch(cursor) or rank is None:
+                raise BadRequestError("The cursor is not one that this server gave out.")
+            start = int(rank) + 1
+        found: list[KeyInfo] = []
+        last, seen = cursor, 0
+        async for key_id, info in self._from(start):
+            last, seen = key_id, seen + 1
+            if info is not None and owner in {None, info.owner}:
+                found.append(info)
+            if len(found) == limit or seen == MOST_SCANNED:
+                return KeyPage(found, last)
+        return KeyPage(found, None)
+
     async def list(self) -> list[KeyInfo]:
         """All keys, oldest first."""
-        ids = await self._pipeline.command("ZRANGE", self._keys.api_keys, 0, -1)
-        return [await self._read(key_id) for key_id in ids]
+        return [info async for _, info in self._from(0) if info is not None]
+
+    async def _from(self, start: int) -> AsyncIterator[tuple[str, KeyInfo | None]]:
+        """Id and key from this place of the list on; None for one that is forgotten."""
+        listed = self._keys.api_keys
+        while ids := await self._pipeline.command("ZRANGE", listed, start, start + _AT_ONCE - 1):
+            found = await asyncio.gather(*map(self.get, ids))
+            for key_id, info in zip(ids, found, strict=True):
+                yield key_id, info
+            lost = [key_id for key_id, info in zip(ids, found, strict=True) if info is None]
+            if lost:
+                await self._pipeline.command("ZREM", listed, *lost)
+            start += len(ids) - len(lost)
+
+    async def rotate(
+        self, key_id: str, *, overlap_s: int, expires_at: datetime | None = None
+    ) -> NewKey | None:
+        """Give a key a new secret; what it had before lives on for `overlap_s`, or ends at 0.
+
+        Returns None if there is no such key.
+
+        Raises:
+            WrongStateError: it is revoked or has expired.
+            QuotaError: too many old secrets still live.
+        """
+        if not _ID.fullmatch(key_id):
+            return None
+        secret = secrets.token_urlsafe(32)
+        ends = _ms(expires_at) if expires_at else ""
+        reply = await self._script(
+            "rotate", key_id, _digest(secret), overlap_s * 1000, MOST_OLD_SECRETS, ends
+        )
+        if reply == -1:
+            raise WrongStateError("The key is revoked or has expired: make another.")
+        if reply == -2:  # noqa: PLR2004 - see key.lua
+            LIMITS_HIT.labels("old_secrets").inc()
+            raise QuotaError(
+                f"The key has {MOST_OLD_SECRETS} old secrets that still live. Wait for the end of "
+                "one, or rotate with overlap_s 0, which ends them all.",
+                limit="old_secrets",
+                allowed=MOST_OLD_SECRETS,
+            )
+        info = await self.get(key_id) if reply else None
+        return NewKey(info, f"fp_{key_id}_{secret}") if info else None
 
     async def revoke(self, key_id: str) -> bool:
         """Revoke a key, at once; False if there is none with this id."""
-        if not re.fullmatch(r"[0-9a-z]{12}", key_id) or not await self._fields(key_id):
-            return False
-        await self._pipeline.script("key", key_id, 2)
-        return True
+        return bool(_ID.fullmatch(key_id)) and await self._script("revoke", key_id) == 1
 
     async def any_admin(self) -> bool:
         """Whether a live admin key exists."""
         return any(info.role is Role.ADMIN and info.live for info in await self.list())
 
-    async def _read(self, key_id: str) -> KeyInfo:
-        return _info(key_id, await self._fields(key_id))
+    async def _script(self, verb: str, key_id: str, *more: Any) -> int:
+        return int(await self._pipeline.script("key", verb, key_id, REMEMBERED_S * 1000, *more))
 
     async def _fields(self, key_id: str) -> dict[str, str]:
-        names = ("own", "role", "label", "hash", "created", "expires", "revoked")
-        values = await self._pipeline.command("HMGET", self._keys.api_key(key_id), *names)
-        return {name: value for name, value in zip(names, values, strict=True) if value is not None}
+        values = await self._pipeline.command("HMGET", self._keys.api_key(key_id), *_FIELDS)
+        return {
+            name: value for name, value in zip(_FIELDS, values, strict=True) if value is not None
+        }
+
+
+def check_owner(owner: str) -> None:
+    """Raise InvalidRequestError if this cannot be the name of an owner."""
+    if not _OWNER.fullmatch(owner):
+        raise InvalidRequestError(
+            f"The owner {owner[:80]!r} is not valid: letters, digits and _ . @ - only, "
+            "64 at most, beginning with a letter or digit."
+        )
+
+
+def remembered_until(fields: dict[str, str]) -> int | None:
+    """When the record of a key is forgotten (ms); None if it is not over, or never forgotten."""
+    ends = fields.get("revoked") or fields.get("expires")
+    if ends is None or "file" in fields:
+        return None
+    return int(ends) + REMEMBERED_S * 1000
+
+
+def listed(fields: dict[str, str]) -> bool:
+    """Whether a record is of a key that the list shows."""
+    return fields.get("role") in list(Role)
+
+
+def _more(*, expires_at: datetime | None, bound_to: Sequence[str]) -> list[Any]:
+    more: list[Any] = []
+    if bound_to:
+        more += ["scopes", " ".join(scopes.checked(bound_to))]
+    if expires_at is not None:
+        more += ["expires", _ms(expires_at)]
+    return more
+
+
+def _ms(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)
 
 
 def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _old_secrets(fields: dict[str, str]) -> list[tuple[str, datetime]]:
+    """Hash and end of those that still live."""
+    now = datetime.now(UTC)
+    found = [(old, when(till)) for old, till in _OLD.findall(fields.get("old", ""))]
+    return [(old, till) for old, till in found if till is not None and now < till]
 
 
 def _info(key_id: str, fields: dict[str, str]) -> KeyInfo:
@@ -142,7 +299,10 @@ def _info(key_id: str, fields: dict[str, str]) -> KeyInfo:
         owner=fields["own"],
         role=Role(fields["role"]),
         label=fields.get("label", ""),
+        scopes=tuple(fields.get("scopes", "").split()),
         created_at=when(fields.get("created")),
         expires_at=when(fields.get("expires")),
         revoked_at=when(fields.get("revoked")),
+        rotated_at=when(fields.get("rotated")),
+        old_until=max((till for _, till in _old_secrets(fields)), default=None),
     )

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from fileproc.jobs import FINAL, MOVES, JobState, Move
+from fileproc.store.apikeys import listed, remembered_until
 from fileproc.store.connection import Pipeline
 from fileproc.store.events import Event, flat, parse
 from fileproc.store.idempotency import LIFE_S
@@ -219,7 +220,11 @@ class Memory:
             known = self.keys.get(event.job_id, {})
             self.keys[event.job_id] = {"created": str(now), **json.loads(event.data), **known}
         elif event.job_id in self.keys:
-            self.keys[event.job_id].setdefault("revoked", str(now))
+            known = self.keys[event.job_id]
+            told = json.loads(event.data)
+            if event.move == "key_revoked":  # the first time counts
+                told["revoked"] = known.get("revoked") or told.get("revoked") or str(now)
+            known.update(told)
 
     def honour_cancels(self) -> None:
         """What was to be canceled while it ran has lost its worker: it is canceled."""
@@ -247,6 +252,14 @@ class Memory:
     def forget_answers_before(self, moment: int) -> None:
         """Drop answers that were kept before this (ms): their keys are free again."""
         self.answers = {key: kept for key, kept in self.answers.items() if kept[0] >= moment}
+
+    def forget_keys_ended_before(self, moment: int) -> None:
+        """Drop keys of which the store has forgotten by then (ms) what became of them."""
+        self.keys = {
+            key_id: fields
+            for key_id, fields in self.keys.items()
+            if (until := remembered_until(fields)) is None or until >= moment
+        }
 
     def forget_deleted_before(self, moment: int) -> None:
         """Drop deletions older than this (ms): no replica and no tombstone knows them any more."""
@@ -389,11 +402,13 @@ class Journal:
         await self._pipeline.command("XADD", self._keys.events, entry, "l", "- rebuilt - 0 ")
 
     async def restore_key(self, key_id: str, fields: dict[str, str]) -> None:
-        """Write an api key back, or what is missing of it: it may have been revoked since."""
-        created = int(fields["created"])
-        for name, value in fields.items():
-            await self._pipeline.command("HSETNX", self._keys.api_key(key_id), name, value)
-        await self._pipeline.command("ZADD", self._keys.api_keys, "NX", created, key_id)
+        """Write an api key back, or what is missing of it: it may have been changed since."""
+        pairs = [text for pair in fields.items() for text in pair]
+        await self._pipeline.script(
+            "restore_key",
+            *(key_id, fields.get("v", 1), int(listed(fields)), remembered_until(fields) or ""),
+            *pairs,
+        )
 
     async def restore_answer(self, owner: str, key_hash: str, since: int, kept: str) -> None:
         """Tie an idempotency key to its answer again, for what is left of its life."""

@@ -106,6 +106,7 @@ class Shipper:
             return 0
         memory = Memory()
         await _fold(self._objects, old, memory, strict=True)
+        memory.forget_keys_ended_before(now)
         memory.forget_ended_before(int(now - self._keep_s * 1000))
         memory.forget_answers_before(now - KEY_LIFE_S * 1000)
         memory.forget_deleted_before(now - TOMBSTONE_S * 1000)

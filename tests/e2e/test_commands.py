@@ -210,6 +210,25 @@ def test_keys_are_made_listed_and_revoked(tmp_path: Path) -> None:
     for kept in (tmp_path / "data").rglob("*.aof"):  # only a hash is kept
         assert token.split("_", 2)[2].encode() not in kept.read_bytes()
 
+    turned = run("keys", "rotate", key["id"], "--overlap", "12h", *data, cwd=tmp_path)
+    assert turned.returncode == 0, turned.stderr
+    assert turned.stdout.startswith(f"fp_{key['id']}_")
+    assert turned.stdout != made.stdout
+    assert "The secret before is valid until" in turned.stderr
+    looking = run(
+        *("keys", "create", "--owner", "shop", "--role", "viewer", "--json"),
+        *("--scope", "operation:image.*", "--scope", "template:thumbs", *data),
+        cwd=tmp_path,
+    )
+    viewer = json.loads(looking.stdout)
+    assert (viewer["role"], viewer["scopes"]) == (
+        "viewer",
+        ["operation:image.*", "template:thumbs"],
+    )
+    assert viewer["token"].startswith(f"fp_{viewer['id']}_")
+    mine = run("keys", "ls", "--owner", "nobody", "--json", *data, cwd=tmp_path)
+    assert json.loads(mine.stdout) == []
+
     assert run("keys", "revoke", key["id"], *data, cwd=tmp_path).returncode == 0
     table = run("keys", "ls", *data, cwd=tmp_path).stdout
     assert "revoked" in table

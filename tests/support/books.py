@@ -21,7 +21,7 @@ _LASTING = re.compile(
     r"|worker:\S+|workers|leases|delayed|deadlines|final|trash|key:\S+|keys|events|schema"
     r"|shipped|compacted|template:\S+|templates:\S+"
 )
-_PASSING = re.compile(r"idem:\S+|lock:\S+|probe:\S+|worker:\S+|job:\S+|flow:\S+|limit:\S+")
+_PASSING = re.compile(r"idem:\S+|key:\S+|lock:\S+|probe:\S+|worker:\S+|job:\S+|flow:\S+|limit:\S+")
 
 # Fields that a job in this state has, and those it must not have.
 _HAS = {

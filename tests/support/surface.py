@@ -1,0 +1,135 @@
+"""Every route as it can be called: what stands in its path and in its body, by example.
+
+A route that is new joins the tests over all routes by itself. What it takes that no other has taken
+yet is said here, and the tests fail with that sentence until it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from fileproc.api.endpoints import Body, Endpoint
+from fileproc.api.routes import ENDPOINTS
+from fileproc.ids import new_id
+from fileproc.store import Role, Store
+from support.http import Hands
+
+PRIVATE: Final = [endpoint for endpoint in ENDPOINTS if not endpoint.public]
+PUBLIC: Final = [endpoint for endpoint in ENDPOINTS if endpoint.public]
+
+Headers = dict[str, str]
+_PARAMETER = re.compile(r"\{(\w+)\}")
+
+# What everybody sees, and addresses at which a caller makes something of its own.
+SHARED: Final = frozenset({"/v1/operations/{name}"})
+MAKING: Final = frozenset({"putJob", "putTemplate"})
+
+TEMPLATE: Final[dict[str, Any]] = {"steps": {"hash": {"operation": "file.hash"}}}
+
+# A body that each endpoint takes which takes JSON.
+BODIES: Final[dict[str, dict[str, Any]]] = {
+    "createKey": {"owner": "acme"},
+    "putTemplate": TEMPLATE,
+    "rotateKey": {},
+}
+
+
+def bearer(token: str) -> Headers:
+    return {"Authorization": f"Bearer {token}"}
+
+
+@dataclass(frozen=True)
+class Someone:
+    """An owner at work: through the api with a key of its own, and with a worker's hands."""
+
+    api: Any
+    store: Store
+    hands: Hands
+    headers: Headers
+
+    @classmethod
+    async def of(
+        cls, owner: str, role: Role, api: Any, store: Store, hands: Hands, **more: Any
+    ) -> Someone:
+        key = await store.keys.create(owner, role, **more)
+        return cls(api, store, hands, bearer(key.token))
+
+    async def submit(self) -> dict[str, Any]:
+        answer = await self.api.put("/v1/jobs/file.probe", data=b"x", headers=self.headers)
+        assert answer.status == 202, await answer.text()
+        job: dict[str, Any] = await answer.json()
+        return job
+
+    async def call(self, endpoint: Endpoint, values: tuple[str, ...] = ()) -> Any:
+        return await call(self.api, endpoint, values, headers=self.headers)
+
+
+# From an owner to values for the parameters of a path: of things of its own, and last of none.
+Makers = Callable[[Someone], Awaitable[list[tuple[str, ...]]]]
+
+
+async def _jobs(someone: Someone) -> list[tuple[str, ...]]:
+    running = await someone.submit()
+    await someone.hands.take()
+    done = await someone.submit()
+    await someone.hands.succeed(await someone.hands.take(), ("o", "text/plain", b"x"))
+    deleted = await someone.submit()
+    await someone.api.delete(f"/v1/jobs/{deleted['id']}", headers=someone.headers)
+    queued = await someone.submit()
+    ids = [str(job["id"]) for job in (running, done, deleted, queued)]
+    return [(job_id,) for job_id in (*ids, new_id("job"))]
+
+
+async def _templates(someone: Someone) -> list[tuple[str, ...]]:
+    answer = await someone.api.put("/v1/templates/mine", json=TEMPLATE, headers=someone.headers)
+    assert answer.status == 200, await answer.text()
+    return [("mine",), ("none",)]
+
+
+async def _keys(someone: Someone) -> list[tuple[str, ...]]:
+    key = await someone.store.keys.create("acme", Role.USER)
+    return [(key.info.id,), ("0" * 12,)]
+
+
+# By the address up to its last parameter.
+MAKERS: Final[dict[str, Makers]] = {
+    "/v1/jobs/{name}": _jobs,
+    "/v1/templates/{template}": _templates,
+    "/v1/keys/{key}": _keys,
+}
+
+
+def place_of(endpoint: Endpoint) -> str | None:
+    """Its address up to the last parameter; None where it has none, or none that is anybody's."""
+    last = max((found.end() for found in _PARAMETER.finditer(endpoint.path)), default=0)
+    place = endpoint.path[:last]
+    if not last or place in SHARED or endpoint.operation_id in MAKING:
+        return None
+    assert place in MAKERS, f"Say in {__name__}.MAKERS what stands in {endpoint.path}."
+    return place
+
+
+async def call(api: Any, endpoint: Endpoint, values: tuple[str, ...] = (), **more: Any) -> Any:
+    """One request; parameters without a value get one that is well-formed."""
+    given = iter(values)
+    path = _PARAMETER.sub(
+        lambda found: next(given, None) or _example(endpoint, found[1]), endpoint.path
+    )
+    if endpoint.payload is not None:
+        assert endpoint.operation_id in BODIES, (
+            f"Say in {__name__}.BODIES what {endpoint.operation_id} takes."
+        )
+        more.setdefault("json", BODIES[endpoint.operation_id])
+    elif endpoint.body is Body.FILE:
+        more.setdefault("data", b"x")
+    more.setdefault("allow_redirects", False)
+    return await api.request(endpoint.method, path, **more)
+
+
+def _example(endpoint: Endpoint, parameter: str) -> str:
+    if parameter == "name" and (endpoint.body is Body.FILE or "/operations/" in endpoint.path):
+        return "file.probe"
+    return {"key": "0" * 12}.get(parameter, new_id("job") if parameter == "name" else "thumbs")

@@ -144,7 +144,7 @@ def test_package_that_is_not_installed_is_a_sentence(
     options: list[str], code: str, missing: str
 ) -> None:
     if code:
-        argv = ["fileproc", "operations", "list"]
+        argv = ["fileproc", "api"]
         start = f"import runpy, sys; {code}; sys.argv = {argv}"
         options = [*options, f"{start}; runpy.run_module('fileproc', run_name='__main__')"]
     done = subprocess.run(

@@ -224,7 +224,10 @@ def _tell_of_rebuild(done: Rebuilt, *, dry_run: bool) -> None:
     click.echo(f"{done.present} jobs are there already, {done.lapsed} are past their retention")
     if done.deleted:
         click.echo(f"{done.deleted} jobs had been deleted and {verb} deleted again")
-    click.echo(f"{done.keys} keys and {done.templates} templates are in the journal")
+    click.echo(
+        f"{done.keys} keys, {done.batches} batches and {done.templates} templates "
+        "are in the journal"
+    )
     moment = f"up to {_time(done.up_to)}" if done.up_to else "and it is empty"
     click.echo(f"The journal has {done.objects} objects, {moment}.")
 

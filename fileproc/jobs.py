@@ -266,6 +266,7 @@ class JobDocument(Record):
     expires_in: int | None = None
     retention_s: int | None = None
     retry_of: str | None = None
+    batch: str | None = None
 
 
 class JobResult(Trail):

@@ -125,6 +125,10 @@ class Settings(BaseSettings):
 
     max_upload_bytes: Positive = Field(5 * GIB, description="Largest file taken.")
     max_json_bytes: Positive = Field(1 * MIB, description="Largest JSON body or `job` part.")
+    max_manifest_bytes: Positive = Field(
+        16 * MIB, description="Largest manifest of a batch (a job on each line)."
+    )
+    max_batch_jobs: Positive = Field(10_000, description="Jobs in one batch.")
     max_inputs: Positive = Field(100, description="Files in one job.")
     upload_idle_s: PositiveSeconds = Field(
         60, description="An upload that sends nothing for so long is cut."

@@ -52,6 +52,7 @@ def job_view(job: Job) -> dict[str, Any]:
         "max_attempts": job.max_attempts,
         "timeout_s": document.timeout_s,
         "retry_of": document.retry_of,
+        "batch": document.batch,
         "labels": document.labels,
         "metadata": document.metadata,
         "inputs": [_input_view(info) for info in document.inputs],

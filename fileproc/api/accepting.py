@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
@@ -61,7 +61,7 @@ async def accept(
         QuotaError, BacklogError, NotFoundError, StoreUnavailableError: see `Jobs.accept`.
     """
     fresh = {info.file_id for info in brought}
-    new = _new_job(api, caller, draft, inputs, fresh)
+    new = new_job(api, caller, draft, inputs, fresh)
     if claim is not None:
         mark = fingerprint(draft.asked(), [_mark_of(info, fresh) for info in inputs])
         if isinstance(claim, Replay):
@@ -96,9 +96,10 @@ async def _written(api: Api, new: NewJob, uploads: Uploads | None) -> tuple[str,
     return job_id, accepted_at
 
 
-def _new_job(
-    api: Api, caller: Caller, draft: Draft, inputs: Sequence[FileInfo], fresh: set[str]
+def new_job(
+    api: Api, caller: Caller, draft: Draft, inputs: Sequence[FileInfo], fresh: Collection[str]
 ) -> NewJob:
+    """The job of a draft, under a new id; `fresh` are ids of files that came with the request."""
     ids = dict.fromkeys(info.file_id for info in inputs)
     return NewJob(
         id=new_id("job"),
@@ -118,6 +119,7 @@ def _new_job(
             expires_in=draft.expires_in,
             timeout_s=draft.timeout_s,
             retry_of=draft.retry_of,
+            batch=draft.batch,
         ),
         max_attempts=draft.max_attempts or api.settings.max_attempts,
         retention_s=draft.retention_s or api.settings.retention_s,
@@ -126,7 +128,7 @@ def _new_job(
     )
 
 
-def _mark_of(info: FileInfo, fresh: set[str]) -> list[str]:
+def _mark_of(info: FileInfo, fresh: Collection[str]) -> list[str]:
     """A file by its content where it came along (its id is new each time), else by its id."""
     return [info.name, info.sha256] if info.file_id in fresh else [info.file_id]
 

@@ -55,6 +55,7 @@ class Draft:
     expires_in: int | None = None
     timeout_s: float | None = None
     retry_of: str | None = None
+    batch: str | None = None
     template: str | None = None
     asked_as: list[Any] | None = None
 

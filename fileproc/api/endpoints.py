@@ -22,6 +22,7 @@ class Tag(StrEnum):
 
     SUBMIT = "Submit"
     JOBS = "Jobs"
+    BATCHES = "Batches"
     TEMPLATES = "Templates"
     KEYS = "Keys"
     OPERATIONS = "Operations"
@@ -35,6 +36,7 @@ class Body(StrEnum):
     JOB = "job"  # JSON or a form
     FILE = "file"  # the raw bytes, one path for each operation
     JSON = "json"  # of the endpoint's `payload`
+    BATCH = "batch"  # JSON of the `payload`, or a job on each line
 
 
 class Repeats(StrEnum):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from fileproc.api.models import FILE_ID, JOB_ID
+from fileproc.api.models import BATCH_ID, FILE_ID, JOB_ID
 
 JOB: Final[dict[str, Any]] = {
     "id": JOB_ID,
@@ -30,6 +30,7 @@ JOB: Final[dict[str, Any]] = {
     "max_attempts": 3,
     "timeout_s": None,
     "retry_of": None,
+    "batch": None,
     "labels": {"album": "summer"},
     "metadata": {},
     "inputs": [
@@ -83,6 +84,35 @@ CANCELED: Final[dict[str, Any]] = {
 }
 
 PAGE: Final[dict[str, Any]] = {"data": [JOB], "next_cursor": None}
+
+BATCH: Final[dict[str, Any]] = {
+    "id": BATCH_ID,
+    "object": "batch",
+    "state": "running",
+    "name": "holiday pictures",
+    "labels": {"album": "summer"},
+    "metadata": {},
+    "total": 250,
+    "counts": {
+        "awaiting_upload": 0,
+        "queued": 80,
+        "delayed": 0,
+        "running": 4,
+        "succeeded": 165,
+        "failed": 1,
+        "canceled": 0,
+        "expired": 0,
+    },
+    "progress": {"done": 166, "total": 250, "unit": "jobs", "percent": 66.4},
+    "created_at": "2026-11-22T08:15:30.120000Z",
+    "finished_at": None,
+    "expires_at": None,
+    "links": {
+        "self": f"/v1/batches/{BATCH_ID}",
+        "jobs": f"/v1/jobs?batch={BATCH_ID}",
+        "cancel": f"/v1/batches/{BATCH_ID}/cancel",
+    },
+}
 
 TEMPLATE: Final[dict[str, Any]] = {
     "name": "thumbs",
@@ -154,6 +184,10 @@ POST_SAMPLES: Final = (
 
 KEY_SAMPLE: Final = """curl "$FILEPROC_URL/v1/keys" -H 'Content-Type: application/json' \\
   -d '{"owner": "acme", "scopes": ["operation:image.*"], "expires_in_s": 7776000}'"""
+
+BATCH_SAMPLE: Final = """curl "$FILEPROC_URL/v1/batches" -H 'Content-Type: application/json' \\
+  -d '{"each": {"operation": "image.resize", "params": {"width": 800}},
+       "files": [{"file_id": "FILE_ID"}]}'"""
 
 TEMPLATE_SAMPLE: Final = """curl -X PUT "$FILEPROC_URL/v1/templates/thumbs" \\
   -H 'Content-Type: application/json' -d '{

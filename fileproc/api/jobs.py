@@ -63,6 +63,7 @@ async def list_jobs(request: web.Request) -> web.StreamResponse:
         state=query.state,
         operation=query.operation,
         labels=dict(pair.split("=", 1) for pair in query.label),
+        batch=query.batch,
         created_after=query.created_after,
         created_before=query.created_before,
     )

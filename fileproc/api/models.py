@@ -29,10 +29,12 @@ MAX_INPUTS = 10_000  # of any deployment; FILEPROC_MAX_INPUTS is the limit that 
 MAX_METADATA_BYTES = 16 * 1024
 
 JOB_ID = "job_01kqb4h0nme8atrb9rgb0yvm3j"
+BATCH_ID = "batch_01kqb4h0nme8atrb9rgb0yvm3m"
 FILE_ID = "file_01kqb4h0nme8atrb9rgb0yvm3k"
 _ID = "_[0-7][0-9a-hjkmnp-tv-z]{25}$"
 
 JobId = Annotated[str, StringConstraints(pattern="^job" + _ID), Field(examples=[JOB_ID])]
+BatchId = Annotated[str, StringConstraints(pattern="^batch" + _ID), Field(examples=[BATCH_ID])]
 FileId = Annotated[str, StringConstraints(pattern="^file" + _ID), Field(examples=[FILE_ID])]
 LabelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$")]
 LabelValue = Annotated[str, StringConstraints(max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
@@ -297,6 +299,15 @@ def job_of_form(
     return FormPipelineRequest if isinstance(value, dict) and "steps" in value else FormJobRequest
 
 
+class PageQuery(Query):
+    """Place of a page."""
+
+    cursor: str | None = Field(
+        None, max_length=200, description="`next_cursor` of the page before this one."
+    )
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = Field(50, description="Entries on a page.")
+
+
 class SubmitQuery(Query):
     """What may stand in the query of `POST /v1/jobs`."""
 
@@ -333,6 +344,7 @@ class ListQuery(Query):
         max_length=8,
         description="Only jobs with this `name=value`; repeated: with all of them.",
     )
+    batch: BatchId | None = Field(None, description="Only jobs of this batch.")
     created_after: Moment | None = Field(None, description="Only jobs accepted later.")
     created_before: Moment | None = Field(None, description="Only jobs accepted earlier.")
     cursor: str | None = Field(
@@ -418,6 +430,7 @@ class JobView(BaseModel):
     max_attempts: int
     timeout_s: float | None = Field(description="Longest an attempt may take, where it was said.")
     retry_of: str | None = Field(description="The job that this one repeats.")
+    batch: str | None = Field(description="The batch that it belongs to.")
     labels: dict[str, str]
     metadata: dict[str, Any]
     inputs: list[InputView]

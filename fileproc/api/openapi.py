@@ -49,6 +49,7 @@ _PARAMETER = re.compile(r"\{(\w+)\}")
 _TAGS: Final = {
     Tag.SUBMIT: "Hand over a file and name an operation. The answer comes in milliseconds.",
     Tag.JOBS: "Follow jobs, fetch their results, cancel, repeat or delete them.",
+    Tag.BATCHES: "Many jobs in one request, counted and canceled together.",
     Tag.TEMPLATES: "Pipelines that are kept by name, in versions, and filled in by jobs.",
     Tag.OPERATIONS: "What can be done with a file.",
     Tag.KEYS: "Who may use this server, and for what. For keys of the role admin.",
@@ -74,6 +75,14 @@ _PATH_PARAMETERS: Final[dict[str, Json]] = {
     "key": {
         "description": "Id of the key.",
         "schema": {"type": "string", "pattern": "^[0-9a-z]{12}$", "examples": ["7k2m9q4x0c1v"]},
+    },
+    "batch": {
+        "description": "Id of the batch.",
+        "schema": {
+            "type": "string",
+            "pattern": "^batch_[0-7][0-9a-hjkmnp-tv-z]{25}$",
+            "examples": ["batch_01kqb4h0nme8atrb9rgb0yvm3m"],
+        },
     },
     "id": {
         "description": "Id of the job.",
@@ -166,6 +175,8 @@ def _schemas(endpoints: Iterable[Endpoint], operations: Mapping[str, Operation])
         models = (alone, name.replace("Job", "Pipeline"), name.replace("Job", "TemplateJob"))
         several = [{"$ref": _REF.format(model=model)} for model in models]
         schemas[name] = {"title": name, "oneOf": several}
+    jobs = schemas["BatchRequest"]["properties"]["jobs"]["anyOf"][0]
+    jobs["items"] = {"$ref": _REF.format(model="JobRequest")}
     for name in ("PipelineRequest", "FormPipelineRequest", "TemplateRequest"):
         properties = schemas[name]["properties"]
         properties["steps"] = _named(properties["steps"])
@@ -284,6 +295,9 @@ def _operation(endpoint: Endpoint) -> Json:
             ),
             "content": {"application/json": {"schema": schema}},
         }
+    if endpoint.body is Body.BATCH:
+        lines = {"type": "string", "description": "A `JobRequest` on each line."}
+        described["requestBody"]["content"]["application/x-ndjson"] = {"schema": lines}
     if endpoint.sample:
         described["x-codeSamples"] = [{"lang": "curl", "source": endpoint.sample}]
     return {name: value for name, value in described.items() if value != ""}

@@ -20,6 +20,7 @@ from fileproc.api import (
     submit,
     templates,
 )
+from fileproc.api.batch_routes import BATCH_ENDPOINTS
 from fileproc.api.endpoints import Answer, Body, Endpoint, Errors, Repeats, RequestHeader, Tag
 
 _KEY = idempotency.REQUEST_HEADER
@@ -217,6 +218,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         errors=_LOST,
         scoped=True,
     ),
+    *BATCH_ENDPOINTS,
     # --- templates -----------------------------------------------------------------------------
     Endpoint(
         "PUT",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fileproc.ids import new_id
 from fileproc.settings import Settings
 from fileproc.store.apikeys import ApiKeys, KeyInfo, NewKey, Role
+from fileproc.store.batches import Batch, BatchDocument, Batches, BatchPage, NewBatch
 from fileproc.store.connection import Pipeline, connect
 from fileproc.store.events import Event, EventFeed, Watch
 from fileproc.store.files import Files
@@ -40,6 +41,10 @@ __all__ = [
     "KEY_LIFE_S",
     "TOMBSTONE_S",
     "ApiKeys",
+    "Batch",
+    "BatchDocument",
+    "BatchPage",
+    "Batches",
     "Event",
     "EventFeed",
     "Heartbeat",
@@ -50,6 +55,7 @@ __all__ = [
     "KeyInfo",
     "Lease",
     "Memory",
+    "NewBatch",
     "NewJob",
     "NewKey",
     "Pulse",
@@ -78,6 +84,7 @@ class Store:
     """One noun each; they share one pipeline."""
 
     jobs: Jobs
+    batches: Batches
     files: Files
     idempotency: Idempotency
     keys: ApiKeys
@@ -123,14 +130,16 @@ async def open_store(settings: Settings, *, worker: str | None = None) -> AsyncI
     tailing = connect(url, timeout_s=10, retries=0)
     journal = Journal(pipeline, names)
     try:
+        jobs = Jobs(
+            pipeline,
+            names,
+            max_queued=settings.max_queued_per_owner,
+            max_event_backlog=settings.max_event_backlog,
+            reserve=Reserve(pipeline, settings.redis_reserve),
+        )
         yield Store(
-            jobs=Jobs(
-                pipeline,
-                names,
-                max_queued=settings.max_queued_per_owner,
-                max_event_backlog=settings.max_event_backlog,
-                reserve=Reserve(pipeline, settings.redis_reserve),
-            ),
+            jobs=jobs,
+            batches=Batches(pipeline, names, jobs, max_queued=settings.max_queued_per_owner),
             files=Files(pipeline, names),
             idempotency=Idempotency(pipeline),
             keys=ApiKeys(pipeline, names),

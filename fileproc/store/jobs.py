@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from fileproc.errors import (
     BacklogError,
-    BadRequestError,
     CorruptRecordError,
     GoneError,
     IdempotencyInFlightError,
@@ -22,6 +19,7 @@ from fileproc.errors import (
 )
 from fileproc.jobs import FileInfo, Job, JobDocument, JobState
 from fileproc.store.connection import Pipeline
+from fileproc.store.cursors import decode_cursor, encode_cursor, entries_below
 from fileproc.store.idempotency import LIFE_S, Reservation
 from fileproc.store.keys import Keys
 from fileproc.store.records import job_from, when
@@ -73,18 +71,18 @@ class JobFilter:
     state: JobState | None = None
     operation: str | None = None
     labels: dict[str, str] = field(default_factory=dict)
+    batch: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
 
     def shows(self, job: Job) -> bool:
         """Whether a job passes what the index cannot decide."""
         document = job.document
+        if self.batch is not None and self.state not in {None, job.state}:
+            return False  # the index of a batch has all states
         return (self.operation is None or document.operation == self.operation) and all(
             document.labels.get(name) == value for name, value in self.labels.items()
         )
-
-
-Entries = list[tuple[str, int]]  # (id, created ms)
 
 
 class Jobs:
@@ -151,6 +149,8 @@ class Jobs:
                     allowed=self._max_queued,
                     used=int(waiting),
                 )
+            case ["no_batch"]:
+                raise GoneError(f"The batch {new.document.batch} takes no more jobs.")
             case ["no_file", file_id]:
                 raise NotFoundError(f"There is no file {file_id}.")
         raise AssertionError(f"accept answered {reply!r}")
@@ -174,6 +174,7 @@ class Jobs:
             new.due_ms,
             f"+{new.document.expires_in * 1000}" if new.document.expires_in else 0,
             *(0, 1, 0),  # cap, weight, upload to come: none of them yet
+            new.document.batch or "",
         ]
         for info in new.new_files:
             arguments += [info.file_id, info.model_dump_json(exclude_none=True)]
@@ -203,10 +204,12 @@ class Jobs:
             BadRequestError: the cursor is not one of ours.
         """
         index = self._keys.jobs(owner, wanted.state)
+        if wanted.batch is not None:
+            index = self._keys.members(wanted.batch)
         top: str | int = "+inf"
         after: tuple[int, str] | None = None
         if cursor:
-            after = _decode_cursor(cursor)
+            after = decode_cursor(cursor)
             top = after[0]
         elif wanted.created_before:
             top = f"({_milliseconds(wanted.created_before)}"
@@ -214,42 +217,19 @@ class Jobs:
         found: Any = []
         seen = 0
         while seen < MOST_SCANNED:
-            entries = await self._entries(index, top, bottom, limit + 1, after)
+            entries = await entries_below(self._pipeline, index, top, bottom, limit + 1, after)
             jobs = await asyncio.gather(*(self._shown(owner, job, wanted) for job, _ in entries))
             for (job_id, score), job in zip(entries, jobs, strict=True):
                 seen += 1
                 if job is not None:
                     if len(found) == limit:
-                        return JobPage(found, _encode_cursor(*after) if after else None)
+                        return JobPage(found, encode_cursor(*after) if after else None)
                     found.append(job)
                 after = (score, job_id)
                 top = score
             if len(entries) < limit + 1:
                 return JobPage(found, None)
-        return JobPage(found, _encode_cursor(*after) if after else None)
-
-    async def _entries(
-        self,
-        index: str,
-        top: str | int,
-        bottom: str | int,
-        count: int,
-        after: tuple[int, str] | None,
-    ) -> Entries:
-        """(id, created ms) below the cursor, highest first; equal times are ordered by id."""
-        offset = 0
-        out: Entries = []
-        while len(out) < count:
-            reply = await self._pipeline.command(
-                *("ZRANGE", index, top, bottom, "BYSCORE", "REV"),
-                *("LIMIT", offset, count, "WITHSCORES"),
-            )
-            pairs = _pairs(reply)
-            out += [pair for pair in pairs if after is None or (pair[1], pair[0]) < after]
-            if len(pairs) < count:
-                break
-            offset += count
-        return out[:count]
+        return JobPage(found, encode_cursor(*after) if after else None)
 
     async def _shown(self, owner: str, job_id: str, wanted: JobFilter) -> Job | None:
         try:
@@ -284,25 +264,5 @@ class Jobs:
             raise GoneError(f"The job {job_id} is deleted or expired.")
 
 
-def _pairs(reply: Any) -> list[tuple[str, int]]:
-    """(member, score) from either protocol's way to answer WITHSCORES."""
-    if reply and not isinstance(reply[0], list | tuple):
-        reply = list(zip(reply[::2], reply[1::2], strict=True))
-    return [(str(member), int(float(score))) for member, score in reply]
-
-
 def _milliseconds(moment: datetime) -> int:
     return int(moment.timestamp() * 1000)
-
-
-def _encode_cursor(created_ms: int, job_id: str) -> str:
-    return base64.urlsafe_b64encode(f"{created_ms} {job_id}".encode()).decode().rstrip("=")
-
-
-def _decode_cursor(cursor: str) -> tuple[int, str]:
-    try:
-        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-        created, job_id = text.split(" ")
-        return int(created), job_id
-    except (ValueError, binascii.Error) as exc:
-        raise BadRequestError("The cursor is not one that this server gave out.") from exc

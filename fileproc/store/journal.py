@@ -12,12 +12,13 @@ import gzip
 import heapq
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from fileproc.jobs import FINAL, MOVES, JobState, Move
 from fileproc.store.apikeys import listed, remembered_until
+from fileproc.store.batch_memory import BatchMemory
 from fileproc.store.connection import Pipeline
 from fileproc.store.events import Event, flat, parse
 from fileproc.store.idempotency import LIFE_S
@@ -108,6 +109,7 @@ class Remembered:
     problem: str = ""
     prefix: str = ""
     idempotency: str = ""
+    batch: str = ""
     cancel_requested: int | None = None  # then it is not to run again
     due: int = 0  # the set time; of a retry it is not remembered
     deadline: int = 0  # to have started by
@@ -140,8 +142,15 @@ class Memory:
         self.broken = 0  # objects that could not be read
         self.templates: dict[tuple[str, str], Versions] = {}  # by owner and name
         self.deleted_templates: dict[tuple[str, str], int] = {}  # when (ms)
+        self.batches = BatchMemory()
         # Of idempotency keys, by owner and hash: when (ms), fingerprint and answer.
         self.answers: dict[tuple[str, str], tuple[int, str]] = {}
+        self._others: dict[str, Callable[[Event, int], None]] = {  # what is no job, by its moves
+            "answer": self._fold_answer,
+            "batch": self.batches.fold,
+            "key": self._fold_key,
+            "template": self._fold_template,
+        }
         self.last: StreamId = (0, 0)
         self._waiting: list[tuple[StreamId, int, int, Event]] = []  # for objects that overlap
         self._taken = 0
@@ -173,12 +182,9 @@ class Memory:
         """Take one event in; one that is known already changes nothing."""
         entry = stream_id(event.id.rpartition(".")[0])
         self.last = max(self.last, entry)
-        if event.move.startswith("key_"):
-            self._fold_key(event, entry[0])
-        elif event.move.startswith("template_"):
-            self._fold_template(event, entry[0])
-        elif event.move == "answer_kept":
-            self.answers[event.owner, event.job_id] = entry[0], event.data
+        others = self._others.get(event.move.partition("_")[0])
+        if others is not None:
+            others(event, entry[0])
         elif event.move == "snapshot":
             folded = self.jobs[event.job_id] = Remembered(**json.loads(event.data))
             self.files.update(folded.files)
@@ -186,7 +192,8 @@ class Memory:
             if event.job_id not in self.jobs:
                 self.jobs[event.job_id] = self._submitted(event, entry[0])
         elif event.move == "delete":
-            self.jobs.pop(event.job_id, None)
+            if known := self.jobs.pop(event.job_id, None):
+                self._forget(known)
             self.deleted[event.job_id] = event.owner, entry[0]
         elif (job := self.jobs.get(event.job_id)) and event.version > job.version:
             _advance(job, event, entry[0])
@@ -209,10 +216,14 @@ class Memory:
             score=told["sc"],
             created=now,
             idempotency=told["idem"],
+            batch=told["doc"].get("batch", ""),
             due=told["due"],
             deadline=told["deadline"],
             files={file_id: self.files.get(file_id, "") for file_id in told["fi"].split()},
         )
+
+    def _fold_answer(self, event: Event, now: int) -> None:
+        self.answers[event.owner, event.job_id] = now, event.data
 
     def _fold_key(self, event: Event, now: int) -> None:
         if event.move == "key_created":
@@ -242,11 +253,24 @@ class Memory:
             self.templates.pop(template, None)
             self.deleted_templates[template] = now
 
+    def _forget(self, job: Remembered) -> None:
+        """A job is not known any more; its batch still counts it."""
+        if job.batch:
+            self.batches.count(job.batch, job.state if job.over else JobState.CANCELED)
+
     def forget_ended_before(self, moment: int) -> int:
         """Drop jobs that ended before this (ms); returns how many."""
-        old = [job.id for job in self.jobs.values() if job.finished and job.finished < moment]
-        for job_id in old:
-            del self.jobs[job_id]
+        return self._drop(job for job in self.jobs.values() if 0 < (job.finished or 0) < moment)
+
+    def forget_lapsed(self, now: int) -> int:
+        """Drop jobs and batches whose retention is over; returns how many jobs."""
+        self.batches.forget_lapsed(now)
+        return self._drop(job for job in self.jobs.values() if 0 < (job.expires or 0) <= now)
+
+    def _drop(self, jobs: Iterable[Remembered]) -> int:
+        old = list(jobs)
+        for job in old:
+            self._forget(self.jobs.pop(job.id))
         return len(old)
 
     def forget_answers_before(self, moment: int) -> None:
@@ -268,7 +292,7 @@ class Memory:
         self.deleted_templates = {name: when for name, when in templates if when >= moment}
 
     def snapshot(self) -> Iterator[tuple[str, str]]:
-        """Entries for `pack`: a line a job, every key, template and answer, what was deleted."""
+        """Entries for `pack`: a line a job, and of everything else, and what was deleted lately."""
         entry = f"{self.last[0]}-{self.last[1]}"
         for key_id, fields in self.keys.items():
             created = f"{fields.get('created', '0')}-0"
@@ -280,6 +304,7 @@ class Memory:
         for (owner, name), versions in self.templates.items():
             for version, (since, definition) in versions.items():
                 yield f"{since}-0", f"{name} template_put {owner} {version} {definition}"
+        yield from self.batches.snapshot(entry)
         for (owner, key_hash), (when, kept) in self.answers.items():
             yield f"{when}-0", f"{key_hash} answer_kept {owner} 0 {kept}"
         for job in self.jobs.values():
@@ -380,7 +405,7 @@ class Journal:
             *(job.created, job.started or "", (job.finished or "") if over else ""),
             *(job.retention_ms, job.score, job.document, job.result, job.problem, job.prefix),
             *(job.expires or "", job.idempotency, LIFE_S),
-            *(job.waits_until, 0 if job.attempt else job.deadline),
+            *(job.waits_until, 0 if job.attempt else job.deadline, job.batch),
         ]
         for file_id, record in job.files.items():
             arguments += [file_id, record]

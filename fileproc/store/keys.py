@@ -16,6 +16,10 @@
 | workers                 | zset    | id -> end of its lease (ms)                    | dead 1 h  |
 | leases                  | zset    | job id -> end of its lease (ms)                | settle    |
 | delayed                 | zset    | job id -> due (ms)                             | due       |
+| batch:<id>              | hash    | the batch (fields below)                       | retention |
+| members:<batch>         | zset    | id of a job of it -> created at (ms)           | last job  |
+| batches:<owner>         | zset    | id -> created at (ms)                          | retention |
+| batch_ends              | zset    | batch id -> to be looked at (ms)               | its end   |
 | deadlines               | zset    | job id -> must have started by (ms)            | claim     |
 | final                   | zset    | job id -> to be deleted at (ms)                | purge     |
 | trash                   | zset    | object key, or prefix ending in / or - -> due  | collected |
@@ -33,7 +37,12 @@
 Fields of job:<id>: st state, own owner, ln lane, v version, tok fencing token, at attempt, ma max
 attempts, ca/sa/fa created/started/finished (ms), ex deleted at (ms), rt retention (ms), sc score in
 waiting, due (ms), w worker, cq cancel requested, del delete at the end, fi file ids, pre prefix of
-the outputs, pg progress, doc, res, err (JSON).
+the outputs, pg progress, ba batch, doc, res, err (JSON).
+
+Fields of batch:<id>: st (open: its jobs are still being accepted; dropped: it is withdrawn;
+running, completed), own owner, n jobs in all, acc accepted, fin ended, one number for each state
+of a job that has any, v version, ca/fa created/completed (ms), ex deleted at (ms), rt retention
+(ms), doc.
 """
 
 from __future__ import annotations
@@ -48,6 +57,7 @@ class Keys:
         self.leases = f"{prefix}leases"
         self.delayed = f"{prefix}delayed"
         self.deadlines = f"{prefix}deadlines"
+        self.batch_ends = f"{prefix}batch_ends"
         self.final = f"{prefix}final"
         self.trash = f"{prefix}trash"
         self.events = f"{prefix}events"
@@ -62,6 +72,15 @@ class Keys:
 
     def jobs(self, owner: str, state: str | None = None) -> str:
         return f"{self.prefix}jobs:{owner}:{state}" if state else f"{self.prefix}jobs:{owner}"
+
+    def batch(self, batch_id: str) -> str:
+        return f"{self.prefix}batch:{batch_id}"
+
+    def members(self, batch_id: str) -> str:
+        return f"{self.prefix}members:{batch_id}"
+
+    def batches(self, owner: str) -> str:
+        return f"{self.prefix}batches:{owner}"
 
     def file(self, file_id: str) -> str:
         return f"{self.prefix}file:{file_id}"

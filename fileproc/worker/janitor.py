@@ -72,6 +72,7 @@ class Janitor:
         ADOPTED.inc(await self._upkeep.adopt())
         crash_point("adopted")
         PURGED.inc(await self._upkeep.purge())
+        await self._store.batches.end()
         crash_point("purged")
         await self._upkeep.trim_events(self._settings.events_window_s)
         await self._measure()

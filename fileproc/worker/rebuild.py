@@ -30,6 +30,7 @@ class Rebuilt:
         deleted: jobs that were there, but had been deleted.
         lapsed: jobs whose retention is over.
         keys: api keys.
+        batches: batches that jobs were sent in.
         templates: templates, each with its versions.
         objects: journal objects that there are.
         broken: of these, such as could not be read; the log names them.
@@ -42,6 +43,7 @@ class Rebuilt:
     deleted: int
     lapsed: int
     keys: int
+    batches: int
     templates: int
     objects: int
     broken: int
@@ -60,41 +62,49 @@ async def rebuild(resources: Resources, *, dry_run: bool = False) -> Rebuilt:
     objects = await read_all(resources.objects, memory)
     memory.honour_cancels()
     now = await resources.store.upkeep.now_ms()
-    counts = {"queued": 0, "finished": 0, "present": 0, "lapsed": 0}
+    lapsed = memory.forget_lapsed(now)
+    counts = {"queued": 0, "finished": 0, "present": 0, "lapsed": lapsed}
+    if not dry_run:
+        for batch in memory.batches.known.values():
+            await resources.store.batches.restore(batch, memory.batches.forgotten(batch.id))
     # Oldest first: a file is brought by the first job that uses it. Calls that are made together
     # travel in one pipeline, in this order.
     jobs = sorted(memory.jobs.values(), key=lambda job: (job.created, job.id))
-    kept = [job for job in jobs if job.expires is None or job.expires > now]
-    counts["lapsed"] = len(jobs) - len(kept)
-    for start in range(0, len(kept), AT_ONCE):
-        batch = kept[start : start + AT_ONCE]
-        there = await asyncio.gather(*(_is_there(resources, job, dry_run=dry_run) for job in batch))
-        for job, present in zip(batch, there, strict=True):
+    for start in range(0, len(jobs), AT_ONCE):
+        some = jobs[start : start + AT_ONCE]
+        there = await asyncio.gather(*(_is_there(resources, job, dry_run=dry_run) for job in some))
+        for job, present in zip(some, there, strict=True):
             counts["present" if present else "finished" if job.over else "queued"] += 1
     counts["deleted"] = 0
     for job_id, (owner, _) in memory.deleted.items():
         counts["deleted"] += await _delete_again(resources, owner, job_id, dry_run=dry_run)
     if not dry_run:
-        for key_id, fields in memory.keys.items():
-            await resources.store.journal.restore_key(key_id, fields)
-        # Before those are written that were kept under the same name later.
-        for (owner, name), when in memory.deleted_templates.items():
-            await resources.store.journal.delete_template_again(owner, name, when)
-        for (owner, name), versions in memory.templates.items():
-            await resources.store.journal.restore_template(owner, name, versions)
-        for (owner, key_hash), (since, answer) in memory.answers.items():
-            await resources.store.journal.restore_answer(owner, key_hash, since, answer)
-        await resources.store.journal.go_on_after(memory.last)
-        await resources.store.ensure_schema()
+        await _restore_others(resources, memory)
     up_to = datetime.fromtimestamp(memory.last[0] / 1000, UTC) if objects else None
     return Rebuilt(
         keys=len(memory.keys),
+        batches=len(memory.batches.known),
         templates=len(memory.templates),
         objects=objects,
         broken=memory.broken,
         up_to=up_to,
         **counts,
     )
+
+
+async def _restore_others(resources: Resources, memory: Memory) -> None:
+    """What is no job; then the mark that the store is in use."""
+    for key_id, fields in memory.keys.items():
+        await resources.store.journal.restore_key(key_id, fields)
+    # Before those are written that were kept under the same name later.
+    for (owner, name), when in memory.deleted_templates.items():
+        await resources.store.journal.delete_template_again(owner, name, when)
+    for (owner, name), versions in memory.templates.items():
+        await resources.store.journal.restore_template(owner, name, versions)
+    for (owner, key_hash), (since, answer) in memory.answers.items():
+        await resources.store.journal.restore_answer(owner, key_hash, since, answer)
+    await resources.store.journal.go_on_after(memory.last)
+    await resources.store.ensure_schema()
 
 
 async def _is_there(resources: Resources, job: Remembered, *, dry_run: bool) -> bool:

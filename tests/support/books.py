@@ -20,6 +20,7 @@ _LASTING = re.compile(
     r"job:\S+|jobs:\S+|dead:\S+|file:\S+|wait:\S+|ring:\S+|flow:\S+|lane:\S+|ready:\S+|proc:\S+"
     r"|worker:\S+|workers|leases|delayed|deadlines|final|trash|key:\S+|keys|events|schema"
     r"|shipped|compacted|template:\S+|templates:\S+"
+    r"|batch:\S+|batches:\S+|members:\S+|batch_ends"
 )
 _PASSING = re.compile(r"idem:\S+|key:\S+|lock:\S+|probe:\S+|worker:\S+|job:\S+|flow:\S+|limit:\S+")
 
@@ -79,7 +80,7 @@ def audit(now: Snapshot) -> list[str]:
     """What is wrong at this moment, as sentences."""
     checks = (
         *(_kinds, _places, _right_places, _sets, _indexes, _records),
-        *(_tombstones, _files, _trash, _accounts, _turns, _pauses),
+        *(_batches, _tombstones, _files, _trash, _accounts, _turns, _pauses),
     )
     return [complaint for check in checks for complaint in check(now)]
 
@@ -176,6 +177,35 @@ def _records(now: Snapshot) -> Iterator[str]:
             yield f"{job} was attempted {fields['at']} times in {fields['tok']} claims"
         if state == JobState.SUCCEEDED and _published(fields) != fields.get("pre"):
             yield f"{job} has its outputs in {fields.get('pre')}, its result says otherwise"
+
+
+def _batches(now: Snapshot) -> Iterator[str]:
+    """A batch counts its jobs in their states, has an end, and is over when they are."""
+    made = {job: fields for job, fields in now.jobs.items() if "ba" in fields}
+    for name, batch in now.hashes.items():
+        kind, _, batch_id = name.partition(":")
+        if kind != "batch":
+            continue
+        members = {job: fields for job, fields in made.items() if fields["ba"] == batch_id}
+        if set(now.zset(f"members:{batch_id}")) != set(members):
+            yield f"{name} lists {now.zset(f'members:{batch_id}')}, and has {set(members)}"
+        states = Counter(fields["st"] for fields in members.values())
+        for state in JobState:
+            counted = int(batch.get(state, 0))
+            # Of those that are over some are deleted; they count all the same.
+            if counted < states[state] or (state not in FINAL and counted != states[state]):
+                yield f"{name} counts {counted} {state}, and has {states[state]}"
+        ended = sum(int(batch.get(state, 0)) for state in FINAL)
+        if int(batch["fin"]) != ended and batch["st"] != "completed":
+            yield f"{name} counts {batch['fin']} ended, its states say {ended}"
+        if batch["st"] == "running" and int(batch["fin"]) >= int(batch["n"]):
+            yield f"{name} is running, and all of its jobs are over"
+        if batch_id not in now.zset("batch_ends"):
+            yield f"{name} will never end"
+        if (batch["st"] in {"running", "completed"}) != (
+            batch_id in now.zset(f"batches:{batch['own']}")
+        ):
+            yield f"{name} is {batch['st']}, and its owner's list says otherwise"
 
 
 def _published(fields: Fields) -> Any:

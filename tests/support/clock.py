@@ -25,7 +25,7 @@ for _, key in ipairs(redis.call('KEYS', ARGV[1] .. '*')) do
 end
 """
 
-_TIMED = ("workers", "leases", "delayed", "deadlines", "final", "trash")
+_TIMED = ("workers", "leases", "delayed", "deadlines", "final", "trash", "batch_ends")
 
 
 def step_clock(client: Any, prefix: str, step_ms: int) -> None:

@@ -31,6 +31,7 @@ TEMPLATE: Final[dict[str, Any]] = {"steps": {"hash": {"operation": "file.hash"}}
 
 # A body that each endpoint takes which takes JSON.
 BODIES: Final[dict[str, dict[str, Any]]] = {
+    "createBatch": {"jobs": [{"operation": "debug.sleep", "params": {"seconds": 0}}]},
     "createKey": {"owner": "acme"},
     "putTemplate": TEMPLATE,
     "rotateKey": {},
@@ -89,6 +90,13 @@ async def _templates(someone: Someone) -> list[tuple[str, ...]]:
     return [("mine",), ("none",)]
 
 
+async def _batches(someone: Someone) -> list[tuple[str, ...]]:
+    body = BODIES["createBatch"]
+    answer = await someone.api.post("/v1/batches", json=body, headers=someone.headers)
+    assert answer.status == 202, await answer.text()
+    return [((await answer.json())["id"],), (new_id("batch"),)]
+
+
 async def _keys(someone: Someone) -> list[tuple[str, ...]]:
     key = await someone.store.keys.create("acme", Role.USER)
     return [(key.info.id,), ("0" * 12,)]
@@ -97,6 +105,7 @@ async def _keys(someone: Someone) -> list[tuple[str, ...]]:
 # By the address up to its last parameter.
 MAKERS: Final[dict[str, Makers]] = {
     "/v1/jobs/{name}": _jobs,
+    "/v1/batches/{batch}": _batches,
     "/v1/templates/{template}": _templates,
     "/v1/keys/{key}": _keys,
 }
@@ -132,4 +141,6 @@ async def call(api: Any, endpoint: Endpoint, values: tuple[str, ...] = (), **mor
 def _example(endpoint: Endpoint, parameter: str) -> str:
     if parameter == "name" and (endpoint.body is Body.FILE or "/operations/" in endpoint.path):
         return "file.probe"
-    return {"key": "0" * 12}.get(parameter, new_id("job") if parameter == "name" else "thumbs")
+    return {"key": "0" * 12, "batch": new_id("batch")}.get(
+        parameter, new_id("job") if parameter == "name" else "thumbs"
+    )

@@ -6,9 +6,10 @@
 --      14 due (ms since 1970, 0 = now), 15 deadline (ms since 1970, 0 = none; `+ms` counts from
 --      the moment at which it may start),
 --      16 cap of running jobs (0 = none), 17 weight, 18 1 = its upload is still to come,
---      then for each file: id, record (JSON) or '' where it must exist already
+--      19 batch or '', then for each file: id, record (JSON) or '' where it must exist already
 -- Returns {'ok', id, accepted at (ms)} | {'known', fingerprint, id} | {'in_flight'} | {'backlog', n} | {'quota', n}
---         | {'no_file', id}
+--         | {'no_file', id} | {'no_batch'}
+local FIRST_FILE = 20
 local id, owner, lane = ARGV[1], ARGV[2], ARGV[3]
 local key = P .. 'job:' .. id
 -- Sent again after its reply was lost: it is there.
@@ -24,20 +25,21 @@ if idem then
   end
 end
 
+if ARGV[19] ~= '' and call('HGET', P .. 'batch:' .. ARGV[19], 'st') ~= 'open' then return {'no_batch'} end
 local backlog = call('XLEN', P .. 'events')
 if backlog >= tonumber(ARGV[11]) then return {'backlog', backlog} end
 local waiting = call('ZCARD', P .. 'jobs:' .. owner .. ':queued')
   + call('ZCARD', P .. 'jobs:' .. owner .. ':delayed')
   + call('ZCARD', P .. 'jobs:' .. owner .. ':awaiting_upload')
 if waiting >= tonumber(ARGV[10]) then return {'quota', waiting} end
-for i = 19, #ARGV, 2 do
+for i = FIRST_FILE, #ARGV, 2 do
   if ARGV[i + 1] == '' and call('HGET', P .. 'file:' .. ARGV[i], 'own') ~= owner then
     return {'no_file', ARGV[i]}
   end
 end
 
 local files, brought = {}, {}
-for i = 19, #ARGV, 2 do
+for i = FIRST_FILE, #ARGV, 2 do
   files[#files + 1] = ARGV[i]
   local file = P .. 'file:' .. ARGV[i]
   if ARGV[i + 1] ~= '' then
@@ -56,6 +58,12 @@ local job = {id = id, key = key, own = owner, ln = lane, ca = now, v = 1,
 call('HSET', key, 'st', state, 'own', owner, 'ln', lane, 'v', 1, 'tok', 0, 'at', 0, 'ma', ARGV[12],
   'ca', now, 'sc', job.sc, 'rt', ARGV[13], 'doc', ARGV[5])
 if #files > 0 then call('HSET', key, 'fi', table.concat(files, ' ')) end
+if ARGV[19] ~= '' then
+  call('HSET', key, 'ba', ARGV[19])
+  index('members:' .. ARGV[19], id, now)
+  call('HINCRBY', P .. 'batch:' .. ARGV[19], 'acc', 1)
+  count(ARGV[19], state, 1)
+end
 if tonumber(ARGV[16]) > 0 or ARGV[17] ~= '1' then
   call('HSET', flow_key(lane, owner), 'cap', ARGV[16], 'weight', ARGV[17])
   reconsider(lane, owner)  -- a higher cap lets those run that wait

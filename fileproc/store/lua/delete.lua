@@ -5,12 +5,6 @@
 local job = load(ARGV[1])
 if not job or job.own ~= ARGV[2] then return false end
 local was = job.st
-if was == 'running' then
-  call('HSET', job.key, 'cq', 1, 'del', 1, 'v', job.v + 1)
-  event(job.id, 'delete', job.own, job.v + 1)  -- as far as its owner is concerned
-elseif was ~= 'deleted' then
-  if MOVES.cancel.from[was] then end_unstarted(job, 'cancel', 'canceled') end
-  forget(job, ARGV[3])
-end
+discard(job, ARGV[3])
 commit()
 return was

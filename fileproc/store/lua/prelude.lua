@@ -37,14 +37,42 @@ end
 -- it stands in the way, and must not stop the script for all the others.
 local function load(id)
   local r = redis.pcall('HMGET', P .. 'job:' .. id,
-    'st', 'own', 'ln', 'v', 'tok', 'at', 'ma', 'cq', 'del', 'ca', 'sc', 'rt')
+    'st', 'own', 'ln', 'v', 'tok', 'at', 'ma', 'cq', 'del', 'ca', 'sc', 'rt', 'ba')
   if r.err or not (r[1] and r[2]) then return nil end
   if r[1] ~= 'deleted' and not (r[3] and r[5] and r[10]) then return nil end
   return {
     id = id, key = P .. 'job:' .. id, st = r[1], own = r[2], ln = r[3], v = tonumber(r[4]) or 0,
     tok = r[5], at = tonumber(r[6]) or 0, ma = tonumber(r[7]) or 1, cq = r[8] == '1',
     del = r[9] == '1', ca = tonumber(r[10]) or 0, sc = tonumber(r[11]) or 0, rt = tonumber(r[12]) or 0,
+    ba = r[13],
   }
+end
+
+-- A batch counts its jobs by their states. A batch that is gone counts nothing.
+local function count(batch, state, n)
+  if not batch or call('HEXISTS', P .. 'batch:' .. batch, 'n') == 0 then return end
+  call('HINCRBY', P .. 'batch:' .. batch, state, n)
+end
+
+-- Ends a batch with the last of its jobs: in the script that ends the job, so it is done once.
+local function settle_batch(batch)
+  local key = P .. 'batch:' .. batch
+  local b = call('HMGET', key, 'st', 'n', 'fin', 'own', 'rt', 'v', 'succeeded', 'failed', 'canceled', 'expired')
+  if b[1] ~= 'running' or (tonumber(b[3]) or 0) < tonumber(b[2]) then return end
+  local version, leave = tonumber(b[6]) + 1, now + tonumber(b[5])
+  call('HSET', key, 'st', 'completed', 'fa', now, 'ex', leave, 'v', version)
+  index('batch_ends', batch, leave)
+  event(batch, 'batch_completed', b[4], version, table.concat({
+    '{"total":', b[2], ',"succeeded":', b[7] or 0, ',"failed":', b[8] or 0,
+    ',"canceled":', b[9] or 0, ',"expired":', b[10] or 0, '}',
+  }))
+end
+
+-- One more job of it is over.
+local function count_end(batch)
+  if not batch or call('HEXISTS', P .. 'batch:' .. batch, 'n') == 0 then return end
+  call('HINCRBY', P .. 'batch:' .. batch, 'fin', 1)
+  settle_batch(batch)
 end
 
 -- Performs a move of the table, with the fields that change with it (name, value, ...), or refuses.
@@ -53,6 +81,8 @@ local function move(job, name, target, fields, data)
   if not rule.from[job.st] or not rule.to[target] then return false end
   index('jobs:' .. job.own .. ':' .. job.st, job.id, false)
   index('jobs:' .. job.own .. ':' .. target, job.id, job.ca)
+  count(job.ba, job.st, -1)
+  count(job.ba, target, 1)
   job.st = target
   job.v = job.v + 1
   call('HSET', job.key, 'st', target, 'v', job.v, unpack(fields))
@@ -71,6 +101,7 @@ local function finish(job, name, target, fields, data)
   call('HDEL', job.key, 'w', 'pg', 'due', 'sc')
   index('final', job.id, leave)
   if target == 'failed' then index('dead:' .. job.own, job.id, now) end
+  count_end(job.ba)
   return true
 end
 
@@ -96,6 +127,7 @@ local function forget(job, tombstone_s)
   index('jobs:' .. job.own .. ':' .. job.st, job.id, false)
   index('dead:' .. job.own, job.id, false)
   index('final', job.id, false)
+  if job.ba then index('members:' .. job.ba, job.id, false) end
   event(job.id, 'delete', job.own, job.v + 1)
 end
 
@@ -211,6 +243,17 @@ local function end_unstarted(job, name, target)
   if job.st == 'delayed' then index('delayed', job.id, false) end
   index('deadlines', job.id, false)
   return finish(job, name, target, {})
+end
+
+-- Deletes a job, canceled first where it is not over; a running one goes when its worker lets go.
+local function discard(job, tombstone_s)
+  if job.st == 'running' then
+    call('HSET', job.key, 'cq', 1, 'del', 1, 'v', job.v + 1)
+    event(job.id, 'delete', job.own, job.v + 1)  -- as far as its owner is concerned
+  elseif job.st ~= 'deleted' then
+    if MOVES.cancel.from[job.st] then end_unstarted(job, 'cancel', 'canceled') end
+    forget(job, tombstone_s)
+  end
 end
 
 local function commit()

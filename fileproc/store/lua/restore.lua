@@ -5,7 +5,7 @@
 --      8 max attempts, 9 created, 10 started, 11 finished (ms or ''), 12 retention (ms), 13 score,
 --      14 document, 15 result, 16 problem (JSON or ''), 17 prefix or '', 18 expires at (ms) or '',
 --      19 '<hash> <fingerprint>' or '', 20 idempotency life (s), 21 the set time it waits for (ms)
---      or 0, 22 deadline (ms) or 0, then for each file: id, record
+--      or 0, 22 deadline (ms) or 0, 23 batch or '', then for each file: id, record
 -- Returns 1 written, 0 the job is there, and over or no older than the journal's last word of it.
 -- Version and token jump ahead of all that may have been handed out after the journal's last entry,
 -- so that a zombie of before settles nothing and an ETag of before matches nothing: to the time, so
@@ -25,6 +25,7 @@ if call('EXISTS', key) == 1 then
     unadmit(known.ln, known.own, 1)
   end
   for _, where in ipairs({'delayed', 'deadlines'}) do index(where, id, false) end
+  count(known.ba, known.st, -1)
   index('jobs:' .. known.own .. ':' .. known.st, id, false)
   for file in string.gmatch(call('HGET', key, 'fi') or '', '%S+') do
     call('HINCRBY', P .. 'file:' .. file, 'n', -1)  -- counted again below
@@ -38,7 +39,7 @@ for field, place in pairs({sa = 10, fa = 11, res = 15, err = 16, pre = 17, ex = 
   if ARGV[place] ~= '' then call('HSET', key, field, ARGV[place]) end
 end
 local files = {}
-for i = 23, #ARGV, 2 do
+for i = 24, #ARGV, 2 do
   local file = P .. 'file:' .. ARGV[i]
   if ARGV[i + 1] ~= '' then call('HSET', file, 'own', owner, 'meta', ARGV[i + 1]) end
   call('HINCRBY', file, 'n', 1)
@@ -50,6 +51,12 @@ if ARGV[17] ~= '' then  -- a lost worker's attempt is thrown away with all that 
   index('trash', (string.gsub(ARGV[17], '%-[^-]*$', '-')), false)
 end
 if #files > 0 then call('HSET', key, 'fi', table.concat(files, ' ')) end
+if ARGV[23] ~= '' then
+  call('HSET', key, 'ba', ARGV[23])
+  index('members:' .. ARGV[23], id, ARGV[9])
+  count(ARGV[23], state, 1)
+  if not MOVES.cancel.from[state] then count_end(ARGV[23]) end
+end
 index('jobs:' .. owner, id, ARGV[9])
 index('jobs:' .. owner .. ':' .. state, id, ARGV[9])
 if state == 'queued' then

@@ -12,7 +12,7 @@ import pytest
 from fileproc.errors import BacklogError, GoneError, WrongStateError
 from fileproc.jobs import Job
 from fileproc.store import JobFilter, Replay, Reservation, Settlement, Store
-from fileproc.store import jobs as module
+from fileproc.store.cursors import decode_cursor, encode_cursor, pairs
 from fileproc.store.idempotency import LIFE_S, RESERVED_S
 from support.clock import step_clock
 from support.jobs import make_file, make_job, make_result
@@ -69,10 +69,10 @@ async def test_page_has_fifty_jobs_unless_it_is_said_how_many(store: Store) -> N
 
 @pytest.mark.parametrize("reply", [["a", "1", "b", "2"], [["a", 1.0], ["b", 2.0]]])
 def test_members_and_scores_are_found_in_either_protocols_reply(reply: list[Any]) -> None:
-    assert module._pairs(reply) == [("a", 1), ("b", 2)]
-    assert module._pairs([]) == []
+    assert pairs(reply) == [("a", 1), ("b", 2)]
+    assert pairs([]) == []
     with pytest.raises(ValueError, match="shorter"):
-        module._pairs(["a", "1", "b"])
+        pairs(["a", "1", "b"])
 
 
 async def test_jobs_are_found_by_when_they_were_made(store: Store, books: Books) -> None:
@@ -105,7 +105,7 @@ async def test_second_page_keeps_to_the_bounds(store: Store, books: Books) -> No
 async def test_one_page_looks_at_a_thousand_at_most(
     store: Store, books: Books, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
-    monkeypatch.setattr(module, "MOST_SCANNED", most)
+    monkeypatch.setattr("fileproc.store.jobs.MOST_SCANNED", most)
     ids = await made_at(store, books, *range(1, 10))
     rare = await made_at(store, books, 0)
     document = make_job().document.model_copy(update={"labels": {"a": "b"}})
@@ -144,11 +144,11 @@ async def test_deleted_while_listed_is_left_out(store: Store, books: Books) -> N
 
 
 def test_cursor_is_opaque_and_short() -> None:
-    cursor = module._encode_cursor(1_700_000_000_000, "job_1")
+    cursor = encode_cursor(1_700_000_000_000, "job_1")
     assert "=" not in cursor
     assert base64.urlsafe_b64decode(cursor + "==") == b"1700000000000 job_1"
     for job_id in ("j", "jo", "job", "job_"):
-        assert module._decode_cursor(module._encode_cursor(5, job_id)) == (5, job_id)
+        assert decode_cursor(encode_cursor(5, job_id)) == (5, job_id)
 
 
 async def test_backlog_of_events_refuses_new_jobs(store: Store) -> None:

@@ -1,0 +1,160 @@
+"""Batches: many jobs in one request, accepted all or none, counted and canceled together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+from pydantic_core import to_json
+
+from fileproc.api.accepting import POLL_HINT_S, new_job
+from fileproc.api.context import Api, Caller, api_of, caller_of
+from fileproc.api.idempotency import claimed, fingerprint, key_of
+from fileproc.api.manifest import Drafted, drafted, read_batch
+from fileproc.api.models import NoQuery, PageQuery
+from fileproc.api.reading import read_query
+from fileproc.crashpoints import crash_point
+from fileproc.errors import IdempotencyMismatchError, NotFoundError
+from fileproc.ids import is_id, new_id
+from fileproc.jobs import JobState
+from fileproc.store import Batch, BatchDocument, NewBatch, Replay
+from fileproc.telemetry import SUBMITTED
+
+if TYPE_CHECKING:
+    from fileproc.api.idempotency import Claim
+
+_JSON = "application/json"
+
+
+def _id_of(request: web.Request) -> str:
+    """The id in the address.
+
+    Raises:
+        NotFoundError: it cannot be one; answered exactly as one that does not exist.
+    """
+    batch_id = request.match_info["batch"]
+    if not is_id(batch_id, "batch"):
+        raise NotFoundError(f"There is no batch {batch_id[:100]}.")
+    return batch_id
+
+
+async def create_batch(request: web.Request) -> web.StreamResponse:
+    """`POST /v1/batches`."""
+    api, caller = api_of(request), caller_of(request)
+    key = key_of(request)
+    document, asked = await read_batch(api, request)
+    async with claimed(api, caller, key) as claim:
+        jobs = await drafted(api, caller, asked, claim)
+        new = _new_batch(api, caller, document, jobs, claim)
+        if isinstance(claim, Replay):
+            batch_id = _replayed(claim, new)
+        else:
+            crash_point("before-accept")
+            batch_id = await api.resources.store.batches.accept(new)
+            crash_point("accepted")
+    batch = await api.resources.store.batches.get(caller.owner, batch_id)
+    headers = {"Location": _path(batch_id), "Retry-After": str(POLL_HINT_S)}
+    if batch_id == new.id:
+        for job in jobs:
+            SUBMITTED.labels(job.draft.plan.name).inc()
+    else:
+        headers["Idempotency-Replayed"] = "true"
+    return web.Response(
+        body=to_json(batch_view(batch)), status=202, headers=headers, content_type=_JSON
+    )
+
+
+def _new_batch(
+    api: Api, caller: Caller, document: BatchDocument, jobs: list[Drafted], claim: Claim
+) -> NewBatch:
+    batch_id = new_id("batch")
+    marks = [[job.draft.asked(), [info.file_id for info in job.inputs]] for job in jobs]
+    return NewBatch(
+        id=batch_id,
+        owner=caller.owner,
+        document=document,
+        jobs=[
+            new_job(api, caller, replace(job.draft, batch=batch_id), job.inputs, ()) for job in jobs
+        ],
+        reservation=None if isinstance(claim, Replay) else claim,
+        fingerprint=fingerprint("batch", document.model_dump(), marks) if claim else "-",
+    )
+
+
+def _replayed(claim: Replay, new: NewBatch) -> str:
+    if claim.fingerprint != new.fingerprint:
+        raise IdempotencyMismatchError(
+            "The Idempotency-Key was used for another request: use a new key for this one."
+        )
+    return claim.job_id
+
+
+async def get_batch(request: web.Request) -> web.StreamResponse:
+    """`GET /v1/batches/{batch}`."""
+    api, caller = api_of(request), caller_of(request)
+    batch_id = _id_of(request)
+    read_query(NoQuery, request.query)
+    batch = await api.resources.store.batches.get(caller.owner, batch_id)
+    headers = {} if batch.completed else {"Retry-After": str(POLL_HINT_S)}
+    return web.Response(body=to_json(batch_view(batch)), headers=headers, content_type=_JSON)
+
+
+async def list_batches(request: web.Request) -> web.StreamResponse:
+    """`GET /v1/batches`."""
+    api, caller = api_of(request), caller_of(request)
+    query = read_query(PageQuery, request.query)
+    page = await api.resources.store.batches.list(
+        caller.owner, cursor=query.cursor, limit=query.limit
+    )
+    headers = {}
+    if page.next_cursor:
+        onward = request.rel_url.update_query(cursor=page.next_cursor)
+        headers["Link"] = f'<{onward.path_qs}>; rel="next"'
+    data = {"data": [batch_view(each) for each in page.batches], "next_cursor": page.next_cursor}
+    return web.Response(body=to_json(data), headers=headers, content_type=_JSON)
+
+
+async def cancel_batch(request: web.Request) -> web.StreamResponse:
+    """`POST /v1/batches/{batch}/cancel`: 200 if it is over, 202 if workers are still told."""
+    api, caller = api_of(request), caller_of(request)
+    batch_id = _id_of(request)
+    read_query(NoQuery, request.query)
+    batch = await api.resources.store.batches.cancel(caller.owner, batch_id)
+    return web.Response(
+        body=to_json(batch_view(batch)),
+        status=200 if batch.completed else 202,
+        content_type=_JSON,
+    )
+
+
+def _path(batch_id: str) -> str:
+    return f"/v1/batches/{batch_id}"
+
+
+def batch_view(batch: Batch) -> dict[str, Any]:
+    """The members of `BatchView`."""
+    path = _path(batch.id)
+    links = {"self": path, "jobs": f"/v1/jobs?batch={batch.id}"}
+    if not batch.completed:
+        links["cancel"] = path + "/cancel"
+    return {
+        "id": batch.id,
+        "object": "batch",
+        "state": "completed" if batch.completed else "running",
+        "name": batch.document.name,
+        "labels": batch.document.labels,
+        "metadata": batch.document.metadata,
+        "total": batch.total,
+        "counts": {state: batch.counts.get(state, 0) for state in JobState},
+        "progress": {
+            "done": batch.done,
+            "total": batch.total,
+            "unit": "jobs",
+            "percent": round(batch.done / batch.total * 100, 1),
+        },
+        "created_at": batch.created_at,
+        "finished_at": batch.finished_at,
+        "expires_at": batch.expires_at,
+        "links": links,
+    }

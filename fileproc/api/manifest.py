@@ -1,0 +1,181 @@
+"""What a batch is to be, from its request: every job judged before the first is accepted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic_core import to_json
+
+from fileproc.api import problems
+from fileproc.api.batch_models import BatchQuery, BatchRequest
+from fileproc.api.body import Body, media_type_of, refuse_other_charsets
+from fileproc.api.drafts import Draft, check_count, check_fit, files_by_id
+from fileproc.api.models import MAX_METADATA_BYTES, NoQuery, job_of_body
+from fileproc.api.reading import parse_json, read_body, read_query
+from fileproc.api.templates import draft_for
+from fileproc.errors import FileprocError, InvalidRequestError, UnsupportedMediaTypeError
+from fileproc.jobs import FileInfo
+from fileproc.store import BatchDocument
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from fileproc.api.context import Api, Caller
+    from fileproc.api.idempotency import Claim
+
+MANIFESTS: Final = ("application/x-ndjson", "application/jsonl", "application/jsonlines")
+_AT_ONCE: Final = 100  # jobs that are judged between two breaths of the loop
+_MAX_SHOWN: Final = 40  # complaints
+_CLIENT_ERRORS: Final = range(400, 500)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One job as it was asked for, and where in the request that stands."""
+
+    pointer: str
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Drafted:
+    """One job that can be accepted."""
+
+    draft: Draft
+    inputs: list[FileInfo]
+
+
+async def read_batch(api: Api, request: web.Request) -> tuple[BatchDocument, list[Asked]]:
+    """The request, whole, its jobs not judged yet.
+
+    Raises:
+        UnsupportedMediaTypeError, BadRequestError, InvalidRequestError, TooLargeError,
+        RequestTimeoutError.
+    """
+    Body(request, api.settings).refuse_encoded()
+    media_type = media_type_of(request)
+    if media_type == "application/json":
+        read_query(NoQuery, request.query)
+        document, asked = await _from_json(api, request)
+    elif media_type in MANIFESTS:
+        query = read_query(BatchQuery, request.query)
+        labels = dict(pair.split("=", 1) for pair in query.labels)
+        document = BatchDocument(name=query.name, labels=labels)
+        asked = await _from_manifest(api, request)
+    else:
+        accepted = ["application/json", *MANIFESTS]
+        raise UnsupportedMediaTypeError(f"Send {' or '.join(accepted[:2])}.", accepted=accepted)
+    most = api.settings.max_batch_jobs
+    if len(asked) > most:
+        detail = f"A batch has at most {most} jobs; this one has {len(asked)}."
+        raise problems.too_large("max_batch_jobs", most, detail)
+    return document, asked
+
+
+async def _from_json(api: Api, request: web.Request) -> tuple[BatchDocument, list[Asked]]:
+    refuse_other_charsets(request)
+    most = api.settings.max_json_bytes
+    body = await Body(request, api.settings).read(most, "max_json_bytes", "A JSON body")
+    asked = read_body(BatchRequest, parse_json(body))
+    if len(to_json(asked.metadata)) > MAX_METADATA_BYTES:
+        raise _invalid("/metadata", f"It has more than {MAX_METADATA_BYTES} bytes as JSON.")
+    document = BatchDocument(name=asked.name, labels=asked.labels, metadata=asked.metadata)
+    return document, list(_jobs_of(asked))
+
+
+def _jobs_of(asked: BatchRequest) -> Iterator[Asked]:
+    if asked.jobs is not None:
+        if asked.each is not None or asked.files is not None:
+            raise _invalid("/jobs", "Give either `jobs`, or `each` and `files`.")
+        yield from (Asked(f"/jobs/{place}", job) for place, job in enumerate(asked.jobs))
+        return
+    if asked.each is None or asked.files is None:
+        missing = "/each" if asked.each is None else "/files"
+        raise _invalid(missing, "Give `each` and `files`, or `jobs`.")
+    more = asked.each.get("inputs", [])
+    if not isinstance(more, list):
+        raise _invalid("/each/inputs", "It must be a list.")
+    for file in asked.files:
+        inputs = [file.model_dump(exclude_none=True), *more]
+        yield Asked("/each", {**asked.each, "inputs": inputs})
+
+
+async def _from_manifest(api: Api, request: web.Request) -> list[Asked]:
+    most = api.settings.max_manifest_bytes
+    body = await Body(request, api.settings).read(most, "max_manifest_bytes", "A manifest")
+    asked: list[Asked] = []
+    for number, line in enumerate(body.split(b"\n")):
+        if number % _AT_ONCE == 0:
+            await asyncio.sleep(0)  # others have requests too
+        if line.strip():
+            asked.append(Asked(f"/{number}", _line(number, line)))
+    if not asked:
+        raise _invalid("", "The manifest has no line with a job.")
+    return asked
+
+
+def _line(number: int, line: bytes) -> Any:
+    try:
+        return parse_json(line)
+    except FileprocError as exc:
+        raise _placed(exc, f"/{number}", f"Line {number + 1}: {exc.detail}") from exc
+
+
+def _invalid(pointer: str, detail: str) -> InvalidRequestError:
+    return InvalidRequestError(detail, errors=[{"pointer": pointer, "detail": detail}])
+
+
+def _placed(exc: FileprocError, root: str, detail: str) -> FileprocError:
+    """The complaint with its place in the batch."""
+    complaints = exc.errors or [{"pointer": "", "detail": exc.detail}]
+    exc.errors = [{**error, "pointer": f"{root}{error['pointer']}"} for error in complaints]
+    exc.detail = detail
+    return exc
+
+
+async def drafted(api: Api, caller: Caller, asked: Sequence[Asked], claim: Claim) -> list[Drafted]:
+    """Every job of a batch, judged as if it came alone.
+
+    Raises:
+        FileprocError: of the first that cannot be accepted; `errors` name the places of all such.
+    """
+    ready: list[Drafted] = []
+    refusals: list[FileprocError] = []
+    for start in range(0, len(asked), _AT_ONCE):
+        await asyncio.sleep(0)  # others have requests too
+        outcomes = await asyncio.gather(
+            *(_drafted(api, caller, one, claim) for one in asked[start : start + _AT_ONCE]),
+            return_exceptions=True,
+        )
+        for outcome in outcomes:
+            if isinstance(outcome, Drafted):
+                ready.append(outcome)
+            elif isinstance(outcome, FileprocError) and outcome.status in _CLIENT_ERRORS:
+                refusals.append(outcome)
+            else:
+                raise outcome
+        if len(refusals) > _MAX_SHOWN:
+            break
+    if refusals:
+        first = refusals[0]
+        complaints = [error for refusal in refusals for error in refusal.errors]
+        first.errors = complaints[:_MAX_SHOWN]
+        first.detail = f"A job of the batch cannot be accepted: {first.detail}"
+        raise first
+    return ready
+
+
+async def _drafted(api: Api, caller: Caller, asked: Asked, claim: Claim) -> Drafted:
+    try:
+        job = read_body(job_of_body(asked.value), asked.value)
+        draft = await draft_for(api, caller, job, claim)
+        wanted = [(ref.file_id, f"/inputs/{i}/file_id") for i, ref in enumerate(job.inputs)]
+        check_count(api, draft.plan, len(wanted))
+        check_fit(draft, len(wanted))
+        files = await files_by_id(api, caller, draft.plan, wanted) if wanted else []
+    except FileprocError as exc:
+        raise _placed(exc, asked.pointer, exc.detail) from exc
+    return Drafted(draft, files)

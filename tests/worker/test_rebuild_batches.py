@@ -1,0 +1,147 @@
+"""Batches in a store that is built again from the journal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fileproc.ids import new_id
+from fileproc.jobs import JobDocument, JobState
+from fileproc.store import (
+    Batch,
+    BatchDocument,
+    NewBatch,
+    Replay,
+    Reservation,
+    Settlement,
+    Store,
+)
+from fileproc.worker.rebuild import rebuild
+from support.clock import step_clock
+from support.jobs import PROBLEM, make_job, make_result
+
+if TYPE_CHECKING:
+    from fileproc.resources import Resources
+    from fileproc.store import Lease
+    from fileproc.worker.shipper import Shipper
+    from support.books import Books
+
+pytestmark = pytest.mark.usefixtures("books")
+
+
+async def accepted(store: Store, number: int, key: str | None = None) -> Batch:
+    batch_id = new_id("batch")
+    document = JobDocument(operation="debug.sleep", batch=batch_id)
+    jobs = [make_job(document=document) for _ in range(number)]
+    held: Any = await store.idempotency.reserve("acme", key) if key else None
+    about = BatchDocument(name="ü", labels={"a": "b"})
+    await store.batches.accept(NewBatch(batch_id, "acme", about, jobs, held, "f"))
+    return await store.batches.get("acme", batch_id)
+
+
+async def take(store: Store, free: int = 1) -> list[Lease]:
+    return await store.queue.claim("default", 0, free, store.queue.next_call())
+
+
+async def done(store: Store, lease: Lease) -> None:
+    await store.queue.settle(Settlement.complete(lease, make_result(lease)))
+
+
+@pytest.mark.parametrize("compacted", [True, False])
+@pytest.mark.usefixtures("settled")
+async def test_a_batch_goes_on_where_it_was(
+    resources: Resources, shipper: Shipper, books: Books, *, compacted: bool
+) -> None:
+    store = resources.store
+    batch = await accepted(store, 6, key="k")
+    await shipper.ship()
+    leases = await take(store, 4)
+    await done(store, leases[0])
+    await store.queue.settle(Settlement.fail(leases[1], PROBLEM))
+    await done(store, leases[2])
+    await store.jobs.delete("acme", leases[2].job_id)  # it counts all the same
+    await shipper.ship()
+    await store.jobs.accept(make_job())
+    await shipper.ship()
+    before = await store.batches.get("acme", batch.id)
+    if compacted:
+        assert await shipper.compact(least=2) == 2
+    books.wipe()
+    assert (await rebuild(resources)).batches == 1
+    now = await store.batches.get("acme", batch.id)
+    assert now.counts == {JobState.SUCCEEDED: 2, JobState.FAILED: 1, JobState.QUEUED: 3}
+    assert (now.document, now.total, now.created_at) == (
+        *(before.document, before.total, before.created_at),
+    )
+    assert [one.id for one in (await store.batches.list("acme")).batches] == [batch.id]
+    assert await store.idempotency.reserve("acme", "k") == Replay("f", batch.id)
+    assert books.complaints() == []
+    for lease in await take(store, 10):
+        await done(store, lease)
+    ended = await store.batches.get("acme", batch.id)
+    assert (ended.completed, ended.done) == (True, 6)
+    lines = [line for _, some in await store.journal.unshipped() for line in some.split("\n")]
+    assert sum(" batch_completed " in line for line in lines) == 1
+
+
+@pytest.mark.usefixtures("settled")
+async def test_a_completed_batch_is_not_ended_again(
+    resources: Resources, shipper: Shipper, books: Books
+) -> None:
+    store = resources.store
+    batch = await accepted(store, 2)
+    for lease in await take(store, 2):
+        await done(store, lease)
+    await shipper.ship()
+    before = await store.batches.get("acme", batch.id)
+    books.wipe()
+    await rebuild(resources)
+    now = await store.batches.get("acme", batch.id)
+    assert (now.counts, now.finished_at, now.expires_at) == (
+        *(before.counts, before.finished_at, before.expires_at),
+    )
+    assert await store.journal.unshipped() == []
+    assert isinstance(await store.idempotency.reserve("acme", "k"), Reservation)
+
+
+async def test_a_promoted_replica_learns_what_became_of_its_batches(
+    resources: Resources, shipper: Shipper, books: Books
+) -> None:
+    store = resources.store
+    going, over = await accepted(store, 3), await accepted(store, 1)
+    before = {key: books.redis.dump(key) for key in books.redis.scan_iter(books.key("*"))}
+    late = await accepted(store, 1)
+    for lease in await take(store, 4):
+        await done(store, lease)
+    await shipper.ship()
+    kept = {
+        batch.id: (await store.batches.get("acme", batch.id)).counts
+        for batch in (going, over, late)
+    }
+    books.wipe()
+    for key, dump in before.items():
+        books.redis.restore(key, 0, dump)
+    await rebuild(resources)
+    for batch_id, counts in kept.items():
+        assert (await store.batches.get("acme", batch_id)).counts == counts
+    assert (await store.batches.get("acme", over.id)).completed
+    assert books.complaints() == []
+
+
+async def test_a_batch_whose_retention_is_over_stays_away(
+    resources: Resources, shipper: Shipper, books: Books
+) -> None:
+    store = resources.store
+    batch = await accepted(store, 1)
+    (lease,) = await take(store)
+    await done(store, lease)
+    await shipper.ship()
+    step_clock(books.redis, books.prefix, 3_600_001)
+    await store.upkeep.purge()
+    assert await store.batches.end() == 1
+    await shipper.ship()
+    books.wipe()
+    report = await rebuild(resources)
+    assert report.batches == 0
+    assert not [name for name in books.look().names if batch.id in name]

@@ -182,6 +182,12 @@ class ShuttingDownError(FileprocError):
     code, status, title = "shutting_down", 503, "The server is shutting down"
 
 
+class IdentityUnavailableError(FileprocError):
+    """The keys of whoever issues tokens cannot be had, and none that are known are fresh enough."""
+
+    code, status, title = "identity_unavailable", 503, "The issuer of tokens is not available"
+
+
 class SettingsError(FileprocError):
     """The settings do not hold; the detail has one line a complaint."""
 

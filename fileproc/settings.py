@@ -119,6 +119,30 @@ class Settings(BaseSettings):
     admin_key_file: Path | None = Field(
         None, description="File with the first admin key of a deployment (fp_<id>_<secret>)."
     )
+    jwt_algorithm: str | None = Field(
+        None,
+        pattern="^(RS|PS|ES|HS)(256|384|512)$",
+        description="Bearer tokens (JWT) of this one algorithm are taken as well as keys."
+        " Unset: none are.",
+    )
+    jwt_issuer: str | None = Field(None, min_length=1, description="`iss` that tokens must have.")
+    jwt_audience: str | None = Field(
+        None, min_length=1, description="`aud` that tokens must have, perhaps among others."
+    )
+    jwt_jwks: str | None = Field(
+        None, description="Public keys of the issuer: a JWKS file, or its URL. For RS, PS and ES."
+    )
+    jwt_secret: SecretStr | None = Field(None, description="The shared secret, for HS.")
+    jwt_owner_claim: str = Field("sub", min_length=1, description="Claim that names the owner.")
+    jwt_role_claim: str = Field(
+        "fileproc_role", min_length=1, description="Claim with the role; without it: user."
+    )
+    jwt_scopes_claim: str = Field(
+        "fileproc_scopes", min_length=1, description="Claim with scopes; without it: no bound."
+    )
+    jwt_leeway_s: Annotated[float, Field(ge=0, le=300)] = Field(
+        30, description="How far the issuer's clock may be off."
+    )
     downloads: Downloads = Field(
         Downloads.REDIRECT, description="302 to the storage, or stream through the api."
     )
@@ -396,6 +420,7 @@ def _checked(settings: Settings) -> Settings:
             "FILEPROC_JOURNAL_KEEP_S: must be at least FILEPROC_RETENTION_S, "
             f"{settings.retention_s}: else a rebuild lacks jobs that can still be downloaded"
         )
+    complaints += _jwt_complaints(settings)
     if (settings.s3_access_key_id is None) != (settings.s3_secret_access_key is None):
         complaints.append("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: set both, or neither")
     try:
@@ -405,6 +430,33 @@ def _checked(settings: Settings) -> Settings:
     if complaints:
         raise SettingsError("\n".join(complaints))
     return settings
+
+
+def _jwt_complaints(settings: Settings) -> list[str]:
+    """What is missing, or too much, for tokens to be verified."""
+    algorithm = settings.jwt_algorithm
+    secret = settings.jwt_secret.get_secret_value() if settings.jwt_secret else ""
+    given = {"jwt_issuer": settings.jwt_issuer, "jwt_audience": settings.jwt_audience}
+    sources = {"jwt_jwks": settings.jwt_jwks, "jwt_secret": secret or None}
+    if algorithm is None:
+        left = [name for name, value in {**given, **sources}.items() if value is not None]
+        return [
+            f"{variables(name)[0]}: means nothing without FILEPROC_JWT_ALGORITHM" for name in left
+        ]
+    needed, other = ("jwt_secret", "jwt_jwks")
+    if not algorithm.startswith("HS"):
+        needed, other = other, needed
+    complaints = [
+        f"{variables(name)[0]}: must be set for tokens of {algorithm}"
+        for name, value in {**given, needed: sources[needed]}.items()
+        if value is None
+    ]
+    if sources[other] is not None:
+        complaints.append(f"{variables(other)[0]}: is not for {algorithm}; unset it")
+    least = int(algorithm[2:]) // 8
+    if needed == "jwt_secret" and secret and len(secret.encode()) < least:
+        complaints.append(f"FILEPROC_JWT_SECRET: must have at least {least} bytes for {algorithm}")
+    return complaints
 
 
 def slots(settings: Settings) -> dict[str, int]:

@@ -26,6 +26,7 @@ from fileproc.api.endpoints import Handle
 from fileproc.api.health import HEALTH, Health, announce
 from fileproc.api.middleware import add_headers, boundary
 from fileproc.api.routes import ENDPOINTS, addresses
+from fileproc.api.tokens import Tokens
 from fileproc.crashpoints import arm, crash_point
 from fileproc.errors import FileprocError, SchemaError, SettingsError, StoreUnavailableError
 from fileproc.operations import Operation
@@ -100,6 +101,7 @@ def _resources(
         admin_token = _admin_token(settings)
         async with opener(settings) as resources, resources.store.feed.running():
             api = Api(settings, resources, _offered(settings))
+            api.tokens = Tokens(settings) if settings.jwt_algorithm is not None else None
             app[API] = api
             app[HEALTH] = Health(api)
             chores = asyncio.create_task(_start_up(api, admin_token), name="start-up")

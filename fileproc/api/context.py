@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
@@ -15,6 +15,9 @@ from fileproc.resources import Resources
 from fileproc.settings import Settings
 from fileproc.store import Role
 from fileproc.telemetry import get_logger
+
+if TYPE_CHECKING:
+    from fileproc.api.tokens import Tokens
 
 log = get_logger(__name__)
 
@@ -46,12 +49,14 @@ class Api:
         pending: what the start could not do yet (make the bucket, ...), by name; shown in /readyz.
         draining: SIGTERM came; long polls answer at once, /readyz says no.
         open: requests being answered.
+        tokens: verifies tokens of an issuer; None where only keys are taken.
         unusable: gets the reason for which this process must end, if ever.
     """
 
     settings: Settings
     resources: Resources
     operations: Mapping[str, Operation]
+    tokens: Tokens | None = None
     pending: dict[str, str] = field(default_factory=dict)
     draining: bool = False
     open: int = 0

@@ -33,7 +33,7 @@ log = get_logger(__name__)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=-]{1,128}")
 _PROCESS: Final = os.urandom(8).hex()
 _numbers = itertools.count(1)
-_TOKEN = re.compile(r"[Bb]earer +([A-Za-z0-9._~+/=-]{1,200}) *")
+_TOKEN = re.compile(r"[Bb]earer +([A-Za-z0-9._~+/=-]{1,7000}) *")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
 _CLIENT_GONE: Final = 499  # nginx' number for it; only in metrics, nobody receives it
 
@@ -112,8 +112,8 @@ async def authenticate(request: web.Request) -> Caller:
     """Who is asking.
 
     Raises:
-        UnauthorizedError: no key, or none that is valid; which of the two is not told apart.
-        StoreUnavailableError: keys cannot be looked up now.
+        UnauthorizedError: no key or token, or none that is valid; which of the two is not told.
+        StoreUnavailableError, IdentityUnavailableError: it cannot be looked up now.
     """
     api = request.app[API]
     if api.settings.auth is Auth.OFF:
@@ -122,10 +122,14 @@ async def authenticate(request: web.Request) -> Caller:
     match = _TOKEN.fullmatch(given[0]) if len(given) == 1 else None
     if match is None:
         raise UnauthorizedError("Send a key: `Authorization: Bearer fp_...`.")
-    key = await api.resources.store.keys.authenticate(match[1])
-    if key is None:
+    if api.tokens is not None and "." in match[1]:  # no key has a point, and every token two
+        caller = await api.tokens.caller(match[1])
+    else:
+        key = await api.resources.store.keys.authenticate(match[1])
+        caller = Caller(key.owner, key.role, key.scopes, key.id) if key is not None else None
+    if caller is None:
         raise UnauthorizedError("The key is not valid, has expired or was revoked.")
-    return Caller(key.owner, key.role, key.scopes, key.id)
+    return caller
 
 
 def _request_id(request: web.Request) -> str:

@@ -36,6 +36,7 @@ from fileproc.errors import (
     ForbiddenError,
     IdempotencyInFlightError,
     IdempotencyMismatchError,
+    IdentityUnavailableError,
     InvalidRequestError,
     StoreUnavailableError,
     UnauthorizedError,
@@ -126,7 +127,7 @@ def build(
                 "key": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "An API key, `fp_...`.",
+                    "description": "An API key, `fp_...`, or where configured a token (JWT).",
                 }
             },
             "schemas": _schemas(shown, operations),
@@ -453,7 +454,7 @@ def all_errors(endpoint: Endpoint) -> list[type[FileprocError]]:
     if not endpoint.public:
         common = [
             *(BadRequestError, UnauthorizedError, ForbiddenError),
-            *(InvalidRequestError, StoreUnavailableError),
+            *(InvalidRequestError, StoreUnavailableError, IdentityUnavailableError),
         ]
     if endpoint.keeps_answer:
         common += [IdempotencyInFlightError, IdempotencyMismatchError]

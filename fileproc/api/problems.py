@@ -29,6 +29,7 @@ RETRYABLE: Final = frozenset(
     {
         "backlog",
         "idempotency_in_flight",
+        "identity_unavailable",
         "insufficient_storage",
         "internal_error",
         "not_finished",

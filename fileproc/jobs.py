@@ -300,6 +300,7 @@ class Job(BaseModel):
     finished_at: datetime | None
     expires_at: datetime | None
     retry_at: datetime | None
+    retried_as: str | None
     progress: Progress | None
     result: JobResult | None
     error: Problem | None

@@ -52,6 +52,7 @@ def job_view(job: Job) -> dict[str, Any]:
         "max_attempts": job.max_attempts,
         "timeout_s": document.timeout_s,
         "retry_of": document.retry_of,
+        "retried_as": job.retried_as,
         "batch": document.batch,
         "labels": document.labels,
         "metadata": document.metadata,

@@ -49,19 +49,22 @@ async def accept(
     brought: Sequence[FileInfo],
     claim: Claim = None,
     uploads: Uploads | None = None,
+    once: bool = False,
 ) -> Accepted:
     """Write the job down. When this returns, it is safe.
 
     `inputs` are all files in order, `brought` those among them that came with this request;
-    `uploads`, which took those, is told to keep them once they may belong to a job.
+    `uploads`, which took those, is told to keep them once they may belong to a job. `once` refuses
+    to repeat a job that has been repeated.
 
     Raises:
         ForbiddenError: the caller's key is bound to other operations.
         IdempotencyMismatchError: the key was used for another request.
-        QuotaError, BacklogError, NotFoundError, StoreUnavailableError: see `Jobs.accept`.
+        QuotaError, BacklogError, NotFoundError, WrongStateError, StoreUnavailableError: see
+            `Jobs.accept`.
     """
     fresh = {info.file_id for info in brought}
-    new = new_job(api, caller, draft, inputs, fresh)
+    new = replace(new_job(api, caller, draft, inputs, fresh), once=once)
     if claim is not None:
         mark = fingerprint(draft.asked(), [_mark_of(info, fresh) for info in inputs])
         if isinstance(claim, Replay):
@@ -160,6 +163,7 @@ def _snapshot(new: NewJob, accepted_at: datetime) -> Job:
         finished_at=None,
         expires_at=None,
         retry_at=run_at if delayed else None,
+        retried_as=None,
         progress=None,
         result=None,
         error=None,

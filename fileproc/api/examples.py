@@ -30,6 +30,7 @@ JOB: Final[dict[str, Any]] = {
     "max_attempts": 3,
     "timeout_s": None,
     "retry_of": None,
+    "retried_as": None,
     "batch": None,
     "labels": {"album": "summer"},
     "metadata": {},
@@ -114,6 +115,13 @@ BATCH: Final[dict[str, Any]] = {
     },
 }
 
+RETRIED: Final[dict[str, Any]] = {
+    "retried": [{"job_id": JOB_ID, "retried_as": "job_01kqb4h0nme8atrb9rgb0yvm3n"}],
+    "skipped": [],
+    "stopped": None,
+    "next_cursor": None,
+}
+
 TEMPLATE: Final[dict[str, Any]] = {
     "name": "thumbs",
     "object": "template",
@@ -188,6 +196,9 @@ KEY_SAMPLE: Final = """curl "$FILEPROC_URL/v1/keys" -H 'Content-Type: applicatio
 BATCH_SAMPLE: Final = """curl "$FILEPROC_URL/v1/batches" -H 'Content-Type: application/json' \\
   -d '{"each": {"operation": "image.resize", "params": {"width": 800}},
        "files": [{"file_id": "FILE_ID"}]}'"""
+
+RETRY_SAMPLE: Final = """curl -X POST "$FILEPROC_URL/v1/jobs/retry" \\
+  -H 'Content-Type: application/json' -d '{"code": "timeout", "labels": {"album": "summer"}}'"""
 
 TEMPLATE_SAMPLE: Final = """curl -X PUT "$FILEPROC_URL/v1/templates/thumbs" \\
   -H 'Content-Type: application/json' -d '{

@@ -1,20 +1,16 @@
-"""Jobs that are there: read, list, cancel, retry, delete."""
+"""Jobs that are there: read, list, cancel, delete."""
 
 from __future__ import annotations
 
 from aiohttp import ETag, web
 
-from fileproc.api.accepting import POLL_HINT_S, accept, answer, follow, wish_of
-from fileproc.api.context import Api, Caller, api_of, caller_of
-from fileproc.api.drafts import Draft, Plan, operation_of
-from fileproc.api.idempotency import claimed, key_of
-from fileproc.api.models import GetQuery, ListQuery, NoQuery, SubmitQuery
+from fileproc.api.accepting import POLL_HINT_S, follow
+from fileproc.api.context import api_of, caller_of
+from fileproc.api.models import GetQuery, ListQuery, NoQuery
 from fileproc.api.reading import read_query
 from fileproc.crashpoints import crash_point
-from fileproc.errors import GoneError, NotFoundError, WrongStateError
+from fileproc.errors import NotFoundError
 from fileproc.ids import is_id
-from fileproc.jobs import Job, JobDocument, JobState
-from fileproc.pipelines import planned, pointer_to
 from fileproc.store import JobFilter
 from fileproc.views import job_body, page_body
 
@@ -100,75 +96,3 @@ async def delete_job(request: web.Request) -> web.StreamResponse:
     await api.resources.store.jobs.delete(caller.owner, job_id)
     crash_point("delete-noted")
     return web.Response(status=204)
-
-
-async def retry_job(request: web.Request) -> web.StreamResponse:
-    """`POST /v1/jobs/{id}/retry`: a new job that asks for the same."""
-    api, caller = api_of(request), caller_of(request)
-    job_id = job_id_of(request)
-    query = read_query(SubmitQuery, request.query)
-    wish = wish_of(request, query.wait)
-    key = key_of(request)
-    job = await api.resources.store.jobs.get(caller.owner, job_id)
-    if not job.state.final or job.state is JobState.SUCCEEDED:
-        raise WrongStateError(
-            f"The job {_is(job.state)}; only a failed, canceled or expired job can be retried.",
-            state=str(job.state),
-        )
-    draft = _again(api, job)
-    async with claimed(api, caller, key) as claim:
-        await _check_files(api, caller, job)
-        accepted = await accept(
-            api,
-            caller,
-            draft,
-            inputs=job.document.inputs,
-            brought=[],
-            claim=claim,
-        )
-    return await answer(api, request, caller, accepted, wish)
-
-
-def _is(state: JobState) -> str:
-    return "has succeeded" if state is JobState.SUCCEEDED else f"is {state}"
-
-
-def _again(api: Api, job: Job) -> Draft:
-    document = job.document
-    return Draft(
-        plan=_plan_again(api, document),
-        template=document.template,
-        params=document.params,
-        labels=document.labels,
-        metadata=document.metadata,
-        priority=document.priority,
-        max_attempts=job.max_attempts,
-        retention_s=document.retention_s,
-        expires_in=document.expires_in,
-        timeout_s=document.timeout_s,
-        retry_of=job.id,
-    )
-
-
-def _plan_again(api: Api, document: JobDocument) -> Plan:
-    if not document.steps:
-        return operation_of(api, document.operation)
-    return planned(
-        document.steps,
-        {
-            step.name: operation_of(api, step.operation, pointer_to(step.name, "operation"))
-            for step in document.steps
-        },
-    )
-
-
-async def _check_files(api: Api, caller: Caller, job: Job) -> None:
-    """Raise GoneError if an input is gone. `accept` makes sure once more, atomically."""
-    for info in job.document.inputs:
-        try:
-            await api.resources.store.files.get(caller.owner, info.file_id)
-        except NotFoundError as exc:
-            raise GoneError(
-                f"The input {info.name!r} is no longer stored: submit it again.",
-                file_id=info.file_id,
-            ) from exc

@@ -430,6 +430,7 @@ class JobView(BaseModel):
     max_attempts: int
     timeout_s: float | None = Field(description="Longest an attempt may take, where it was said.")
     retry_of: str | None = Field(description="The job that this one repeats.")
+    retried_as: str | None = Field(description="The newest job that repeats this one.")
     batch: str | None = Field(description="The batch that it belongs to.")
     labels: dict[str, str]
     metadata: dict[str, Any]

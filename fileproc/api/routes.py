@@ -17,6 +17,8 @@ from fileproc.api import (
     models,
     operations,
     results,
+    retries,
+    retry_models,
     submit,
     templates,
 )
@@ -190,7 +192,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     Endpoint(
         "POST",
         "/v1/jobs/{name}/retry",
-        jobs.retry_job,
+        retries.retry_job,
         operation_id="retryJob",
         tag=Tag.JOBS,
         summary="Repeat a job that ended without success",
@@ -204,6 +206,32 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         errors=(*_LOST, errors.WrongStateError, *_IDEMPOTENT, *_FULL),
         submits=True,
         repeats=Repeats.OWN,
+    ),
+    Endpoint(
+        "POST",
+        "/v1/jobs/retry",
+        retries.retry_jobs,
+        operation_id="retryJobs",
+        tag=Tag.JOBS,
+        summary="Repeat failed jobs in bulk",
+        description=(
+            "Goes through your dead letters, the oldest first, and repeats those that fit, each as "
+            "a new job, and none that another job repeats already. A call makes at most `limit` "
+            "jobs and looks at 1,000: go on with `next_cursor` until it is null."
+        ),
+        answers={
+            200: Answer("A part is done.", retry_models.RetriedView, example=examples.RETRIED)
+        },
+        query=models.NoQuery,
+        body=Body.JSON,
+        payload=retry_models.RetryRequest,
+        sample=examples.RETRY_SAMPLE,
+        errors=(
+            errors.UnsupportedMediaTypeError,
+            errors.TooLargeError,
+            errors.RequestTimeoutError,
+            *_FULL,
+        ),
     ),
     Endpoint(
         "DELETE",

@@ -19,7 +19,7 @@ from fileproc.errors import (
 )
 from fileproc.jobs import FileInfo, Job, JobDocument, JobState
 from fileproc.store.connection import Pipeline
-from fileproc.store.cursors import decode_cursor, encode_cursor, entries_below
+from fileproc.store.cursors import Entries, decode_cursor, encode_cursor, entries_below, pairs
 from fileproc.store.idempotency import LIFE_S, Reservation
 from fileproc.store.keys import Keys
 from fileproc.store.records import job_from, when
@@ -38,6 +38,7 @@ class NewJob:
     Attributes:
         new_files: uploaded with this request; their objects are in the storage already.
         reused_files: ids of files that other jobs brought.
+        once: refuse to repeat a job (`document.retry_of`) that another has repeated.
         reservation, fingerprint: of the Idempotency-Key, if there was one.
     """
 
@@ -51,6 +52,7 @@ class NewJob:
     reused_files: list[str] = field(default_factory=list)
     reservation: Reservation | None = None
     fingerprint: str = "-"
+    once: bool = False
 
     @property
     def due_ms(self) -> int:
@@ -115,6 +117,7 @@ class Jobs:
             QuotaError: the owner has too many jobs waiting.
             BacklogError: the events are not shipped fast enough, or Redis is nearly full.
             NotFoundError: a file that was to be used again is gone.
+            WrongStateError: the job was to be repeated once, and has been.
             IdempotencyInFlightError, IdempotencyMismatchError: another request has the key.
             StoreUnavailableError: nothing is known to be accepted.
         """
@@ -149,6 +152,10 @@ class Jobs:
                     allowed=self._max_queued,
                     used=int(waiting),
                 )
+            case ["repeated", job_id]:
+                raise WrongStateError(
+                    f"The job has been repeated already, by {job_id}.", retried_as=str(job_id)
+                )
             case ["no_batch"]:
                 raise GoneError(f"The batch {new.document.batch} takes no more jobs.")
             case ["no_file", file_id]:
@@ -174,7 +181,7 @@ class Jobs:
             new.due_ms,
             f"+{new.document.expires_in * 1000}" if new.document.expires_in else 0,
             *(0, 1, 0),  # cap, weight, upload to come: none of them yet
-            new.document.batch or "",
+            *(new.document.batch or "", new.document.retry_of or "", int(new.once)),
         ]
         for info in new.new_files:
             arguments += [info.file_id, info.model_dump_json(exclude_none=True)]
@@ -237,6 +244,22 @@ class Jobs:
         except (NotFoundError, GoneError, CorruptRecordError):
             return None  # purged between the index and the record, or not to be read
         return job if wanted.shows(job) else None
+
+    async def dead(self, owner: str, *, after: tuple[int, str], until: int, count: int) -> Entries:
+        """(id, finished ms) of failed jobs, the oldest first, beyond `after` up to `until` (ms)."""
+        offset = 0
+        out: Entries = []
+        while len(out) < count:
+            reply = await self._pipeline.command(
+                *("ZRANGE", self._keys.dead(owner), after[0], until, "BYSCORE"),
+                *("LIMIT", offset, count, "WITHSCORES"),
+            )
+            found = pairs(reply)
+            out += [pair for pair in found if (pair[1], pair[0]) > after]
+            if len(found) < count:
+                break
+            offset += count
+        return out[:count]
 
     async def cancel(self, owner: str, job_id: str) -> Job:
         """Cancel; a running job ends within two seconds, a canceled one stays as it is.

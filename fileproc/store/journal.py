@@ -110,6 +110,7 @@ class Remembered:
     prefix: str = ""
     idempotency: str = ""
     batch: str = ""
+    retried_as: str = ""
     cancel_requested: int | None = None  # then it is not to run again
     due: int = 0  # the set time; of a retry it is not remembered
     deadline: int = 0  # to have started by
@@ -190,13 +191,18 @@ class Memory:
             self.files.update(folded.files)
         elif event.move == Move.SUBMIT:
             if event.job_id not in self.jobs:
-                self.jobs[event.job_id] = self._submitted(event, entry[0])
+                self._submit(event, entry[0])
         elif event.move == "delete":
             if known := self.jobs.pop(event.job_id, None):
                 self._forget(known)
             self.deleted[event.job_id] = event.owner, entry[0]
         elif (job := self.jobs.get(event.job_id)) and event.version > job.version:
             _advance(job, event, entry[0])
+
+    def _submit(self, event: Event, now: int) -> None:
+        new = self.jobs[event.job_id] = self._submitted(event, now)
+        if before := self.jobs.get(json.loads(new.document).get("retry_of", "")):
+            before.retried_as = new.id
 
     def _submitted(self, event: Event, now: int) -> Remembered:
         told = json.loads(event.data)
@@ -405,7 +411,7 @@ class Journal:
             *(job.created, job.started or "", (job.finished or "") if over else ""),
             *(job.retention_ms, job.score, job.document, job.result, job.problem, job.prefix),
             *(job.expires or "", job.idempotency, LIFE_S),
-            *(job.waits_until, 0 if job.attempt else job.deadline, job.batch),
+            *(job.waits_until, 0 if job.attempt else job.deadline, job.batch, job.retried_as),
         ]
         for file_id, record in job.files.items():
             arguments += [file_id, record]

@@ -37,7 +37,7 @@
 Fields of job:<id>: st state, own owner, ln lane, v version, tok fencing token, at attempt, ma max
 attempts, ca/sa/fa created/started/finished (ms), ex deleted at (ms), rt retention (ms), sc score in
 waiting, due (ms), w worker, cq cancel requested, del delete at the end, fi file ids, pre prefix of
-the outputs, pg progress, ba batch, doc, res, err (JSON).
+the outputs, pg progress, ba batch, rb id of the job that repeats it, doc, res, err (JSON).
 
 Fields of batch:<id>: st (open: its jobs are still being accepted; dropped: it is withdrawn;
 running, completed), own owner, n jobs in all, acc accepted, fin ended, one number for each state
@@ -72,6 +72,9 @@ class Keys:
 
     def jobs(self, owner: str, state: str | None = None) -> str:
         return f"{self.prefix}jobs:{owner}:{state}" if state else f"{self.prefix}jobs:{owner}"
+
+    def dead(self, owner: str) -> str:
+        return f"{self.prefix}dead:{owner}"
 
     def batch(self, batch_id: str) -> str:
         return f"{self.prefix}batch:{batch_id}"

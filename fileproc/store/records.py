@@ -68,6 +68,7 @@ def _job(job_id: str, fields: Mapping[str, str]) -> Job:
         finished_at=when(fields.get("fa")),
         expires_at=when(fields.get("ex")),
         retry_at=when(fields.get("due")),
+        retried_as=fields.get("rb"),
         progress=Progress.model_validate_json(fields["pg"]) if "pg" in fields else None,
         result=result,
         error=Problem.model_validate_json(fields["err"]) if "err" in fields else None,

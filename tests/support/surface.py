@@ -34,6 +34,7 @@ BODIES: Final[dict[str, dict[str, Any]]] = {
     "createBatch": {"jobs": [{"operation": "debug.sleep", "params": {"seconds": 0}}]},
     "createKey": {"owner": "acme"},
     "putTemplate": TEMPLATE,
+    "retryJobs": {},
     "rotateKey": {},
 }
 

@@ -6,10 +6,11 @@
 --      14 due (ms since 1970, 0 = now), 15 deadline (ms since 1970, 0 = none; `+ms` counts from
 --      the moment at which it may start),
 --      16 cap of running jobs (0 = none), 17 weight, 18 1 = its upload is still to come,
---      19 batch or '', then for each file: id, record (JSON) or '' where it must exist already
+--      19 batch or '', 20 job that it repeats or '', 21 1 = only if nobody has repeated that one,
+--      then for each file: id, record (JSON) or '' where it must exist already
 -- Returns {'ok', id, accepted at (ms)} | {'known', fingerprint, id} | {'in_flight'} | {'backlog', n} | {'quota', n}
---         | {'no_file', id} | {'no_batch'}
-local FIRST_FILE = 20
+--         | {'no_file', id} | {'no_batch'} | {'repeated', id}
+local FIRST_FILE = 22
 local id, owner, lane = ARGV[1], ARGV[2], ARGV[3]
 local key = P .. 'job:' .. id
 -- Sent again after its reply was lost: it is there.
@@ -26,6 +27,10 @@ if idem then
 end
 
 if ARGV[19] ~= '' and call('HGET', P .. 'batch:' .. ARGV[19], 'st') ~= 'open' then return {'no_batch'} end
+local before = ARGV[20] ~= '' and load(ARGV[20])
+if before and (before.own ~= owner or before.st == 'deleted') then before = nil end
+local repeated = before and call('HGET', before.key, 'rb')
+if repeated and ARGV[21] == '1' then return {'repeated', repeated} end
 local backlog = call('XLEN', P .. 'events')
 if backlog >= tonumber(ARGV[11]) then return {'backlog', backlog} end
 local waiting = call('ZCARD', P .. 'jobs:' .. owner .. ':queued')
@@ -63,6 +68,10 @@ if ARGV[19] ~= '' then
   index('members:' .. ARGV[19], id, now)
   call('HINCRBY', P .. 'batch:' .. ARGV[19], 'acc', 1)
   count(ARGV[19], state, 1)
+end
+if before then
+  call('HSET', before.key, 'rb', id)
+  call('HINCRBY', before.key, 'v', 1)
 end
 if tonumber(ARGV[16]) > 0 or ARGV[17] ~= '1' then
   call('HSET', flow_key(lane, owner), 'cap', ARGV[16], 'weight', ARGV[17])

@@ -5,7 +5,8 @@
 --      8 max attempts, 9 created, 10 started, 11 finished (ms or ''), 12 retention (ms), 13 score,
 --      14 document, 15 result, 16 problem (JSON or ''), 17 prefix or '', 18 expires at (ms) or '',
 --      19 '<hash> <fingerprint>' or '', 20 idempotency life (s), 21 the set time it waits for (ms)
---      or 0, 22 deadline (ms) or 0, 23 batch or '', then for each file: id, record
+--      or 0, 22 deadline (ms) or 0, 23 batch or '', 24 job that repeats it or '',
+--      then for each file: id, record
 -- Returns 1 written, 0 the job is there, and over or no older than the journal's last word of it.
 -- Version and token jump ahead of all that may have been handed out after the journal's last entry,
 -- so that a zombie of before settles nothing and an ETag of before matches nothing: to the time, so
@@ -35,11 +36,11 @@ end
 call('HSET', key, 'st', state, 'own', owner, 'ln', ARGV[3], 'v', math.max(tonumber(ARGV[5]) + JUMP, now),
   'tok', math.max(tonumber(ARGV[6]) + JUMP, now), 'at', ARGV[7], 'ma', ARGV[8], 'ca', ARGV[9], 'rt', ARGV[12],
   'doc', ARGV[14])
-for field, place in pairs({sa = 10, fa = 11, res = 15, err = 16, pre = 17, ex = 18}) do
+for field, place in pairs({sa = 10, fa = 11, res = 15, err = 16, pre = 17, ex = 18, rb = 24}) do
   if ARGV[place] ~= '' then call('HSET', key, field, ARGV[place]) end
 end
 local files = {}
-for i = 24, #ARGV, 2 do
+for i = 25, #ARGV, 2 do
   local file = P .. 'file:' .. ARGV[i]
   if ARGV[i + 1] ~= '' then call('HSET', file, 'own', owner, 'meta', ARGV[i + 1]) end
   call('HINCRBY', file, 'n', 1)

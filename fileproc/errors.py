@@ -152,6 +152,10 @@ class QuotaError(FileprocError):
     code, status, title = "quota_exceeded", 429, "A quota is used up"
 
 
+class TooManyStreamsError(FileprocError):
+    code, status, title = "too_many_streams", 429, "Too many event streams are open"
+
+
 class BacklogError(FileprocError):
     code, status, title = "backlog", 503, "Too much work is waiting"
 

@@ -172,6 +172,19 @@ class Settings(BaseSettings):
     max_delay_s: Positive = Field(
         30 * 86_400, description="How far ahead `run_at` and `expires_in` of a job may lie."
     )
+    max_streams: Positive = Field(
+        10_000, description="Event streams that one api process keeps open."
+    )
+    max_streams_per_owner: Positive = Field(
+        1_000, description="Event streams of one owner on one api process."
+    )
+    stream_life_s: PositiveSeconds = Field(
+        900, description="An event stream ends after so long; its reader comes back, with its key."
+    )
+    moves_remembered: Positive = Field(
+        20_000,
+        description="Latest moves of jobs that an api process keeps for readers who come back.",
+    )
     retention_s: Positive = Field(86_400, description="Job and files go so long after its end.")
     url_ttl_s: Positive = Field(900, le=604_800, description="Life of a presigned URL.")
 

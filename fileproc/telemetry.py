@@ -30,6 +30,8 @@ REQUESTS_OPEN = Gauge("fileproc_http_requests_open", "Requests being answered")
 SUBMITTED = Counter("fileproc_jobs_submitted_total", "Jobs accepted (202)", ("operation",))
 REFUSED = Counter("fileproc_jobs_refused_total", "Submissions refused, by error code", ("code",))
 UPLOADED = Counter("fileproc_uploaded_bytes_total", "Bytes received as files")
+STREAMS_OPEN = Gauge("fileproc_event_streams_open", "Event streams that are open")
+STREAMS_ENDED = Counter("fileproc_event_streams_ended_total", "Streams ended, by why", ("reason",))
 LIMITS_HIT = Counter("fileproc_limits_hit_total", "How often a limit was hit", ("limit",))
 
 # --- worker ------------------------------------------------------------------------------------

@@ -117,7 +117,7 @@ def job_path(job_id: str) -> str:
 
 def _links(job: Job) -> dict[str, str]:
     path = job_path(job.id)
-    links = {"self": path}
+    links = {"self": path, "events": path + "/events"}
     if job.state is JobState.SUCCEEDED:
         links["result"] = path + "/result"
     elif job.state.final:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
+from fileproc.api.places import Places
 from fileproc.operations import Operation
 from fileproc.resources import Resources
 from fileproc.settings import Settings
@@ -50,6 +51,7 @@ class Api:
         draining: SIGTERM came; long polls answer at once, /readyz says no.
         open: requests being answered.
         tokens: verifies tokens of an issuer; None where only keys are taken.
+        places: of event streams.
         unusable: gets the reason for which this process must end, if ever.
     """
 
@@ -64,8 +66,12 @@ class Api:
     unusable: asyncio.Future[None] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
+    places: Places = field(init=False)
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
     _waits: set[asyncio.Timeout] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.places = Places(self.settings.max_streams, self.settings.max_streams_per_owner)
 
     def in_background(self, work: Coroutine[Any, Any, Any], *, name: str) -> asyncio.Task[Any]:
         """Run to the end even if the request goes away; `close` waits for it."""
@@ -98,7 +104,7 @@ class Api:
         await self.resources.store.pipeline.command("PING")
 
     def drain(self) -> None:
-        """End every long poll now."""
+        """End every long poll and event stream now."""
         self.draining = True
         now = asyncio.get_running_loop().time()
         for timeout in self._waits:

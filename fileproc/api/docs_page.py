@@ -306,7 +306,8 @@ def _response(document: Json, status: str, response: Json) -> str:
     inner = f"<ul>{headers}</ul>" if headers else ""
     for content in response.get("content", {}).values():
         if "example" in content:
-            shown = json.dumps(content["example"], indent=2)
+            example = content["example"]
+            shown = example if isinstance(example, str) else json.dumps(example, indent=2)
             inner += f'<pre tabindex="0"><code>{escape(shown)}</code></pre>'
         elif "schema" in content:
             rows = _members(document, content["schema"])

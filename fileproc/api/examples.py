@@ -55,7 +55,11 @@ JOB: Final[dict[str, Any]] = {
     "error": None,
     "usage": {"wall_s": 0.03, "cpu_s": 0.03, "peak_rss_bytes": 71303168},
     "provenance": {"engine": "libvips 8.18", "fileproc": "0.1.0", "cached": False},
-    "links": {"self": f"/v1/jobs/{JOB_ID}", "result": f"/v1/jobs/{JOB_ID}/result"},
+    "links": {
+        "self": f"/v1/jobs/{JOB_ID}",
+        "events": f"/v1/jobs/{JOB_ID}/events",
+        "result": f"/v1/jobs/{JOB_ID}/result",
+    },
 }
 
 ACCEPTED: Final[dict[str, Any]] = {
@@ -69,7 +73,11 @@ ACCEPTED: Final[dict[str, Any]] = {
     "outputs": [],
     "usage": None,
     "provenance": None,
-    "links": {"self": f"/v1/jobs/{JOB_ID}", "cancel": f"/v1/jobs/{JOB_ID}/cancel"},
+    "links": {
+        "self": f"/v1/jobs/{JOB_ID}",
+        "events": f"/v1/jobs/{JOB_ID}/events",
+        "cancel": f"/v1/jobs/{JOB_ID}/cancel",
+    },
 }
 
 CANCELED: Final[dict[str, Any]] = {
@@ -81,8 +89,43 @@ CANCELED: Final[dict[str, Any]] = {
     "outputs": [],
     "usage": None,
     "provenance": None,
-    "links": {"self": f"/v1/jobs/{JOB_ID}", "retry": f"/v1/jobs/{JOB_ID}/retry"},
+    "links": {
+        "self": f"/v1/jobs/{JOB_ID}",
+        "events": f"/v1/jobs/{JOB_ID}/events",
+        "retry": f"/v1/jobs/{JOB_ID}/retry",
+    },
 }
+
+_MOVE_AT = "1795335330124-0.2"
+
+JOB_EVENTS: Final = f"""\
+retry: 3000
+id: 1795335330120-0.0
+event: job
+data: {{"id": "{JOB_ID}", "state": "queued", ...}}
+
+id: {_MOVE_AT}
+event: move
+data: {{"object": "move", "job_id": "{JOB_ID}", "move": "claim",
+data: "state": "running", "version": 2, "at": "2026-11-22T08:15:30.124000Z", "error_code": null}}
+
+event: progress
+data: {{"object": "progress", "job_id": "{JOB_ID}", "version": 3,
+data: "progress": {{"phase": "render", "done": 12.0, "total": 40.0,
+data:  "unit": "pages", "percent": 30.0}}, "steps": null}}
+"""
+
+OWNER_EVENTS: Final = f"""\
+retry: 3000
+id: 1795335330120-0.0
+event: owner
+data: {{"object": "owner", "jobs": {{"queued": 1, "running": 0, "succeeded": 41, ...}}}}
+
+id: {_MOVE_AT}
+event: move
+data: {{"object": "move", "job_id": "{JOB_ID}", "move": "claim",
+data: "state": "running", "version": 2, "at": "2026-11-22T08:15:30.124000Z", "error_code": null}}
+"""
 
 PAGE: Final[dict[str, Any]] = {"data": [JOB], "next_cursor": None}
 

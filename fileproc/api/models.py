@@ -359,6 +359,16 @@ class GetQuery(Query):
     wait: Wait = Field(0, description="Seconds to wait for the job to end before answering.")
 
 
+class StreamQuery(Query):
+    """How long to follow."""
+
+    wait: Annotated[int, Field(ge=0, le=86_400)] | None = Field(
+        None,
+        description="Seconds after which the stream ends; 0: with what there is. Omitted, or more "
+        "than the server allows: the server's own.",
+    )
+
+
 class ResultQuery(Query):
     """Which output; needed where there are several."""
 
@@ -398,6 +408,7 @@ class InputView(BaseModel):
 class Links(BaseModel):
     self: str
     result: str | None = Field(None, description="There once the job has succeeded.")
+    events: str = Field(description="The job as a stream of events.")
     cancel: str | None = Field(None, description="There while the job can be canceled.")
     retry: str | None = Field(None, description="There once the job has ended without success.")
 

@@ -436,7 +436,8 @@ def _responses(endpoint: Endpoint) -> Json:
                 content["example"] = answer.example
             entry["content"] = {answer.media_type: content}
         elif answer.media_type != "application/json":
-            entry["content"] = {answer.media_type: {}}
+            shown = {"example": answer.example} if answer.example is not None else {}
+            entry["content"] = {answer.media_type: shown}
         told = {**answer.headers, **(_REPLAYED if endpoint.keeps_answer else {})}
         if told:
             entry["headers"] = {

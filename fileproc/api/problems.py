@@ -38,6 +38,7 @@ RETRYABLE: Final = frozenset(
         "shutting_down",
         "storage_unavailable",
         "store_unavailable",
+        "too_many_streams",
     }
 )
 

@@ -11,7 +11,7 @@ from fileproc.settings import Settings
 from fileproc.store.apikeys import ApiKeys, KeyInfo, NewKey, Role
 from fileproc.store.batches import Batch, BatchDocument, Batches, BatchPage, NewBatch
 from fileproc.store.connection import Pipeline, connect
-from fileproc.store.events import Event, EventFeed, Watch
+from fileproc.store.events import Event, EventFeed, Topic, Watch
 from fileproc.store.files import Files
 from fileproc.store.health import Health, StoreHealth
 from fileproc.store.heartbeat import Heartbeat, Pulse
@@ -30,9 +30,11 @@ from fileproc.store.journal import (
     unpack,
 )
 from fileproc.store.keys import Keys
+from fileproc.store.moved import Moved, Position
 from fileproc.store.queue import POP_BLOCK_S, Lease, Queue, Settlement, Verdict
 from fileproc.store.reserve import Reserve
 from fileproc.store.schema import check_schema, ensure_schema
+from fileproc.store.subscription import Break, Progressed, Subscription
 from fileproc.store.templates import StoredTemplate, Templates
 from fileproc.store.upkeep import Upkeep
 
@@ -45,6 +47,7 @@ __all__ = [
     "BatchDocument",
     "BatchPage",
     "Batches",
+    "Break",
     "Event",
     "EventFeed",
     "Heartbeat",
@@ -55,9 +58,12 @@ __all__ = [
     "KeyInfo",
     "Lease",
     "Memory",
+    "Moved",
     "NewBatch",
     "NewJob",
     "NewKey",
+    "Position",
+    "Progressed",
     "Pulse",
     "Remembered",
     "Replay",
@@ -68,7 +74,9 @@ __all__ = [
     "Store",
     "StoreHealth",
     "StoredTemplate",
+    "Subscription",
     "Templates",
+    "Topic",
     "Verdict",
     "Watch",
     "needed",
@@ -152,7 +160,7 @@ async def open_store(settings: Settings, *, worker: str | None = None) -> AsyncI
                 lease_s=settings.lease_s,
             ),
             upkeep=Upkeep(pipeline, names, journal),
-            feed=EventFeed(tailing, names),
+            feed=EventFeed(tailing, names, remembered=settings.moves_remembered),
             journal=journal,
             status=Health(pipeline, names),
             pipeline=pipeline,

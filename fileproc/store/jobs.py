@@ -261,6 +261,13 @@ class Jobs:
             offset += count
         return out[:count]
 
+    async def counts(self, owner: str) -> dict[str, int]:
+        """How many jobs an owner has in each state."""
+        counted = await asyncio.gather(
+            *(self._pipeline.command("ZCARD", self._keys.jobs(owner, state)) for state in JobState)
+        )
+        return {str(state): int(n) for state, n in zip(JobState, counted, strict=True)}
+
     async def cancel(self, owner: str, job_id: str) -> Job:
         """Cancel; a running job ends within two seconds, a canceled one stays as it is.
 

@@ -90,7 +90,7 @@ if deadline > 0 then index('deadlines', id, deadline) end
 if idem then call('SET', idem, 'done ' .. ARGV[7] .. ' ' .. id, 'EX', ARGV[9]) end
 -- Everything that is needed to build the record again stands in the event.
 event(id, 'submit', owner, 1, table.concat({
-  '{"ln":"', lane, '","ma":', ARGV[12], ',"rt":', ARGV[13], ',"sc":', job.sc, ',"due":', due,
+  '{"st":"', state, '","ln":"', lane, '","ma":', ARGV[12], ',"rt":', ARGV[13], ',"sc":', job.sc, ',"due":', due,
   ',"deadline":', deadline, ',"fi":"', table.concat(files, ' '),
   '","files":{', table.concat(brought, ','),
   '},"idem":"', idem and (ARGV[6] .. ' ' .. ARGV[7]) or '', '","doc":', ARGV[5], '}',

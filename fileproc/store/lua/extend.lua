@@ -16,7 +16,7 @@ for i = 6, #ARGV, 3 do
     if progress ~= '' then  -- not a move: neither in the events nor in the journal
       call('HSET', P .. 'job:' .. id, 'pg', progress)
       local version = call('HINCRBY', P .. 'job:' .. id, 'v', 1)
-      call('PUBLISH', P .. 'progress', id .. ' ' .. version .. ' ' .. progress)
+      call('PUBLISH', P .. 'progress', table.concat({id, job.own, tostring(version), progress}, ' '))
     end
     out[#out + 1] = job.cq and 2 or 1
   else

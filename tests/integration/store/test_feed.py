@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from redis.exceptions import ConnectionError as LostConnectionError
 
-from fileproc.store import Store
+from fileproc.errors import StoreUnavailableError
+from fileproc.store import Break, Position, Store, Topic
 from fileproc.store import events as module
 from fileproc.store.events import flat
 from support.jobs import make_job
@@ -138,3 +139,37 @@ def entry(number: int) -> list[Any]:
 def test_entries_are_found_in_either_protocols_reply(group: list[Any]) -> None:
     assert flat(group) == [("1-0", {"l": "x"}), ("2-0", {"l": "x"})]
     assert flat([]) == []
+
+
+async def test_who_follows_is_cut_off_where_entries_were_missed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BLOCK_MS", 20)
+    new = make_job()
+    await store.jobs.accept(new)
+    last = await store.feed._read("$")
+    with store.feed.subscribe(Topic.job(new.id)) as whole, store.feed.subscribe(Topic.owner("x")):
+        store.feed._broke = True  # Redis was away
+        await store.jobs.cancel("acme", new.id)
+        last = await store.feed._read(last)
+        assert [moved.move for moved in whole.take()[0]] == ["cancel"]
+        assert [whole.broken] == [None]
+        store.feed._broke = True
+        await store.jobs.accept(make_job())
+        await store.pipeline.command("XTRIM", store.names.events, "MAXLEN", 0)
+        await store.jobs.accept(make_job())
+        before = store.feed.history.position
+        await store.feed._read(last)
+        assert whole.broken is Break.GAP
+        assert store.feed.history.since(before, lambda _: True) is None
+    assert not store.feed._subscriptions
+
+
+async def test_position_is_not_known_before_the_stream_is(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PLACED_WITHIN_S", 0.05)
+    with pytest.raises(StoreUnavailableError):
+        await store.feed.position()
+    await store.feed._read("$")
+    assert await store.feed.position() == Position(0, 0, 0)

@@ -51,7 +51,7 @@ dev: $(STAMP) ## run everything on this machine until Ctrl-C (HOST, PORT, DATA)
 
 .PHONY: test
 test: $(STAMP) ## the whole suite, on real engines, with coverage
-	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --cov --cov-report= $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --cov --cov-report= --durations=15 --durations-min=5 $(ARGS)
 	@echo "covered: $$($(BIN)/coverage report --format=total) % (make coverage has the lines)"
 
 .PHONY: coverage

@@ -86,12 +86,12 @@ class Worker:
 
     def stop(self) -> None:
         """Begin to drain: no new jobs, running ones get the grace, then they are handed back."""
-        if not self.stopping:
+        if self._grace_ends is None:
             self._grace_ends = asyncio.get_running_loop().time() + self._settings.grace_s
         self.stopping = True
         self._stop.set()
         for lane in self._lanes:
-            lane.stop()
+            lane.stop(self._grace_ends)
 
     async def run(self, *, burst: bool = False) -> None:
         """Work until `stop` (with `burst`: until the lanes are empty), then drain."""

@@ -45,7 +45,7 @@ class Lane:
         self._scratch = scratch
         self._start = start
         self._slot_freed = asyncio.Event()
-        self._stopping = False
+        self._give_up_at: float | None = None  # by the loop's clock; None: nobody said stop
         self._failures = 0
         SLOTS.labels(name).set(slots)
 
@@ -59,10 +59,27 @@ class Lane:
         RUNNING.labels(self.name).set(self.slots - self._free)
         self._slot_freed.set()
 
-    def stop(self) -> None:
-        """Take nothing more; `run` returns when what it popped is back in the queue."""
-        self._stopping = True
+    @property
+    def _stopping(self) -> bool:
+        return self._give_up_at is not None
+
+    def stop(self, give_up_at: float) -> None:
+        """Take nothing more; `run` returns when what it popped is back in the queue.
+
+        While the store is away it is asked until `give_up_at`, by the loop's clock.
+        """
+        self._give_up_at = give_up_at
         self._slot_freed.set()
+
+    def _may_give_up(self, free: int) -> bool:
+        """Whether a claim without an answer is left alone.
+
+        What it took, if it took anything, is recovered when the lease ends, at the price of an
+        attempt; one that takes nothing loses nothing: adoption finds what is left.
+        """
+        if self._give_up_at is None:
+            return False
+        return free == 0 or asyncio.get_running_loop().time() >= self._give_up_at
 
     async def run(self, *, burst: bool = False) -> None:
         """Take and start jobs until `stop`; with `burst`, until the lane is empty."""
@@ -103,8 +120,8 @@ class Lane:
             try:
                 leases = await self._queue.claim(self.name, FLIGHT, free, number)
             except StoreUnavailableError:
-                if self._stopping and free == 0:
-                    return []  # adoption finds what is left
+                if self._may_give_up(free):
+                    return []
                 await self._back_off()
                 continue
             self._failures = 0

@@ -235,7 +235,7 @@ async def test_keys_are_found_by_their_token_only(store: Store) -> None:
     ):
         assert await store.keys.authenticate(wrong) is None
     raw = await store.pipeline.command("HGETALL", store.names.api_key(key.info.id))
-    assert key.token.rsplit("_", 1)[1] not in str(raw)
+    assert key.token.split("_", 2)[2] not in str(raw)  # the secret may hold an underscore
     assert await store.keys.revoke(key.info.id)
     assert await store.keys.authenticate(key.token) is None
     assert not await store.keys.revoke("nonesuch0000")

@@ -22,6 +22,7 @@ try:
     from fileproc.console import WIDTH, examples, refuse, table
     from fileproc.keyring import keys
     from fileproc.manual import operations
+    from fileproc.owners import lanes, owners
 except ModuleNotFoundError as exc:
     sys.exit(f"fileproc: {absent.sentence(exc)}")
 
@@ -55,6 +56,8 @@ def cli() -> None:
 
 cli.add_command(operations)
 cli.add_command(keys)
+cli.add_command(owners)
+cli.add_command(lanes)
 
 
 # --- the roles ---------------------------------------------------------------------------------
@@ -225,7 +228,8 @@ def _tell_of_rebuild(done: Rebuilt, *, dry_run: bool) -> None:
     if done.deleted:
         click.echo(f"{done.deleted} jobs had been deleted and {verb} deleted again")
     click.echo(
-        f"{done.keys} keys, {done.batches} batches and {done.templates} templates "
+        f"{done.keys} keys, {done.batches} batches, {done.templates} templates and the settings "
+        f"of {done.owners} owners "
         "are in the journal"
     )
     moment = f"up to {_time(done.up_to)}" if done.up_to else "and it is empty"

@@ -148,6 +148,10 @@ class IdempotencyMismatchError(FileprocError):
 # --- limits and engines ----------------------------------------------------------------------
 
 
+class RateLimitError(FileprocError):
+    code, status, title = "rate_limited", 429, "Too many requests"
+
+
 class QuotaError(FileprocError):
     code, status, title = "quota_exceeded", 429, "A quota is used up"
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from enum import StrEnum
 from functools import cache
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit, urlunsplit
@@ -22,6 +21,8 @@ from pydantic_settings import (
 
 from fileproc import crashpoints
 from fileproc.errors import SettingsError
+from fileproc.networks import networks
+from fileproc.rates import parse_rate
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
@@ -157,8 +158,43 @@ class Settings(BaseSettings):
     upload_idle_s: PositiveSeconds = Field(
         60, description="An upload that sends nothing for so long is cut."
     )
+    trusted_proxies: str = Field(
+        "",
+        description="Proxies in front of the api, as addresses or networks separated by commas:"
+        " only what they say in X-Forwarded-For is believed. Unset: nobody.",
+    )
+    rate_read: str = Field(
+        "6000/minute", description="Requests of one key that only read: N/second, /minute or /30s."
+    )
+    rate_write: str = Field(
+        "6000/minute", description="Other requests of one key that change something; or off."
+    )
+    rate_submit: str = Field("6000/minute", description="Submissions and uploads of one key.")
+    rate_sign_in: str = Field(
+        "600/minute", description="Requests without a valid key from one address; more: 429."
+    )
+    rate_public: str = Field(
+        "600/minute", description="Requests of one address to links that need no key."
+    )
+
+    rate_patience_s: PositiveSeconds = Field(
+        0.25, description="Longer no request waits for Redis to be counted: it is let through."
+    )
+
     max_queued_per_owner: Positive = Field(
         100_000, description="Jobs of one owner that may wait at once."
+    )
+    max_running_per_owner: int = Field(
+        0, ge=0, description="Jobs of one owner that may run at once in a lane; 0: any number."
+    )
+    quota_jobs_per_day: int = Field(
+        0, ge=0, description="Jobs that one owner may submit in a day (UTC); 0: any number."
+    )
+    quota_bytes_per_day: int = Field(
+        0, ge=0, description="Bytes that one owner may upload in a day; 0: any number."
+    )
+    quota_cpu_s_per_day: int = Field(
+        0, ge=0, description="CPU seconds of one owner after which that day takes no more; 0: any."
     )
     max_event_backlog: Positive = Field(
         500_000, description="Entries in the event stream above which new jobs are refused."
@@ -306,18 +342,22 @@ class Settings(BaseSettings):
             clamd_address(value)
         return value
 
-    @field_validator("outbound_allow")
+    @field_validator("outbound_allow", "trusted_proxies")
     @classmethod
     def _networks(cls, value: str) -> str:
-        for item in value.split(","):
-            if item.strip():
-                ip_network(item.strip())
+        networks(value)
         return value
 
     @field_validator("outbound_ports")
     @classmethod
     def _ports(cls, value: str) -> str:
         port_ranges(value)
+        return value
+
+    @field_validator("rate_read", "rate_write", "rate_submit", "rate_sign_in", "rate_public")
+    @classmethod
+    def _rate(cls, value: str) -> str:
+        parse_rate(value)
         return value
 
     @field_validator("crash_at")

@@ -33,6 +33,9 @@ UPLOADED = Counter("fileproc_uploaded_bytes_total", "Bytes received as files")
 STREAMS_OPEN = Gauge("fileproc_event_streams_open", "Event streams that are open")
 STREAMS_ENDED = Counter("fileproc_event_streams_ended_total", "Streams ended, by why", ("reason",))
 LIMITS_HIT = Counter("fileproc_limits_hit_total", "How often a limit was hit", ("limit",))
+RATES_UNCHECKED = Counter(
+    "fileproc_rates_unchecked_total", "Requests let through because Redis did not say their rate"
+)
 
 # --- worker ------------------------------------------------------------------------------------
 SLOTS = Gauge("fileproc_worker_slots", "Slots of this worker", ("lane",))

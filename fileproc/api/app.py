@@ -26,6 +26,7 @@ from fileproc.api.docs import DOCS, make_docs
 from fileproc.api.endpoints import Handle
 from fileproc.api.health import HEALTH, Health, announce
 from fileproc.api.middleware import add_headers, boundary
+from fileproc.api.rates import Rates
 from fileproc.api.routes import ENDPOINTS, addresses
 from fileproc.api.tokens import Tokens
 from fileproc.crashpoints import arm, crash_point
@@ -101,7 +102,7 @@ def _resources(
         BUILD.info({"version": __version__})
         admin_token = _admin_token(settings)
         async with opener(settings) as resources, resources.store.feed.running():
-            api = Api(settings, resources, _offered(settings))
+            api = Api(settings, resources, _offered(settings), Rates(settings))
             api.tokens = Tokens(settings) if settings.jwt_algorithm is not None else None
             app[API] = api
             app[HEALTH] = Health(api)
@@ -113,6 +114,7 @@ def _resources(
                 with contextlib.suppress(asyncio.CancelledError):
                     await chores
                 await api.close()
+                await api.rates.close()
 
     return run
 

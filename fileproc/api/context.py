@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import web
 
 from fileproc.api.places import Places
+from fileproc.api.rates import Rates
 from fileproc.operations import Operation
 from fileproc.resources import Resources
 from fileproc.settings import Settings
@@ -37,6 +38,11 @@ class Caller:
     scopes: tuple[str, ...] = ()
     key_id: str = ""
 
+    @property
+    def counted_as(self) -> str:
+        """Whose requests these are: the key's, or of all tokens of the owner together."""
+        return f"key-{self.key_id}" if self.key_id else f"owner-{self.owner}"
+
 
 LOCAL: Final = Caller(owner="local", role=Role.ADMIN)
 
@@ -58,6 +64,7 @@ class Api:
     settings: Settings
     resources: Resources
     operations: Mapping[str, Operation]
+    rates: Rates
     tokens: Tokens | None = None
     pending: dict[str, str] = field(default_factory=dict)
     draining: bool = False
@@ -95,13 +102,14 @@ class Api:
             finally:
                 self._waits.discard(timeout)
 
-    async def ask_store(self) -> None:
-        """Ask before a file is uploaded that could not be accepted afterwards.
+    async def ask_store(self, owner: str, size: int) -> None:
+        """Ask before a body of so many bytes is read that could not be accepted afterwards.
 
         Raises:
             StoreUnavailableError: Redis is away.
+            QuotaError: the owner has no room for another job, or not for so much.
         """
-        await self.resources.store.pipeline.command("PING")
+        await self.resources.store.owners.check_room(owner, size)
 
     def drain(self) -> None:
         """End every long poll and event stream now."""

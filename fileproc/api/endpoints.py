@@ -25,6 +25,8 @@ class Tag(StrEnum):
     BATCHES = "Batches"
     TEMPLATES = "Templates"
     KEYS = "Keys"
+    LIMITS = "Limits"
+    ADMIN = "Administration"
     OPERATIONS = "Operations"
     SERVICE = "Service"
 
@@ -37,6 +39,16 @@ class Body(StrEnum):
     FILE = "file"  # the raw bytes, one path for each operation
     JSON = "json"  # of the endpoint's `payload`
     BATCH = "batch"  # JSON of the `payload`, or a job on each line
+
+
+class RateClass(StrEnum):
+    """What requests are counted as; each has a rate in the settings."""
+
+    READ = "read"
+    WRITE = "write"
+    SUBMIT = "submit"
+    SIGN_IN = "sign_in"  # by address: no valid key
+    PUBLIC = "public"  # by address: needs none, and is worth guessing at
 
 
 class Repeats(StrEnum):
@@ -96,6 +108,7 @@ class Endpoint:
         repeats: how an Idempotency-Key is heeded, of a POST or PUT.
         secrets: members of the answer that are told once: a kept answer has them masked.
         shown: stands in the documentation.
+        rate: what its requests are counted as, where that does not follow from the others.
     """
 
     method: str
@@ -119,6 +132,7 @@ class Endpoint:
     shown: bool = True
     repeats: Repeats = Repeats.ANSWER
     secrets: tuple[str, ...] = ()
+    rate: RateClass | None = None
 
     @property
     def keeps_answer(self) -> bool:
@@ -131,3 +145,12 @@ class Endpoint:
         if self.role is not None:
             return self.role
         return Role.VIEWER if self.method == "GET" else Role.USER
+
+    @property
+    def rate_class(self) -> RateClass | None:
+        """What its requests are counted as; None: they are not."""
+        if self.rate is not None or self.public:
+            return self.rate
+        if self.submits:
+            return RateClass.SUBMIT
+        return RateClass.READ if self.method == "GET" else RateClass.WRITE

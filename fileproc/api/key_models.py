@@ -9,12 +9,13 @@ from pydantic import AwareDatetime, BaseModel, Field, StringConstraints
 from fileproc.api.models import MAX_PAGE, Query, Request
 from fileproc.scopes import MOST_SCOPES, PATTERN
 from fileproc.store import Role
+from fileproc.store.owners import OWNER_NAME
 
 DAY_S = 86_400
 MOST_LIFE_S = 3650 * DAY_S
 MOST_OVERLAP_S = 30 * DAY_S
 
-OwnerName = Annotated[str, StringConstraints(pattern="^[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}$")]
+OwnerName = Annotated[str, StringConstraints(pattern=f"^{OWNER_NAME}$")]
 ScopeName = Annotated[str, StringConstraints(pattern=f"^{PATTERN}$", max_length=200)]
 Life = Annotated[int, Field(ge=60, le=MOST_LIFE_S)]
 

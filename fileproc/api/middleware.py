@@ -17,8 +17,10 @@ from aiohttp import web
 from fileproc.api import problems
 from fileproc.api.access import check_access
 from fileproc.api.context import API, CALLER, LOCAL, REQUEST_ID, Caller
+from fileproc.api.endpoints import RateClass
 from fileproc.api.idempotency import HEADER
 from fileproc.api.kept import answered_once
+from fileproc.api.rates import STANDING
 from fileproc.errors import MethodNotAllowedError, UnauthorizedError
 from fileproc.settings import Auth
 from fileproc.telemetry import REFUSED, REQUESTS, REQUESTS_OPEN, get_logger
@@ -80,9 +82,7 @@ async def _answer(
     try:
         if endpoint is None:
             return await handler(request)  # aiohttp's own for 404 and 405: it raises
-        if not endpoint.public:
-            caller = request[CALLER] = await authenticate(request)
-            check_access(caller, endpoint)
+        await _admit(request, endpoint)
         if endpoint.keeps_answer and HEADER in request.headers:
             return await answered_once(request, endpoint, handler)
         return await handler(request)
@@ -91,6 +91,23 @@ async def _answer(
         return web.Response(status=_CLIENT_GONE)  # nobody receives it; the metrics do
     except Exception as exc:  # noqa: BLE001 - the border: whatever it is becomes a problem
         return _refuse(request, endpoint, exc)
+
+
+async def _admit(request: web.Request, endpoint: Endpoint) -> None:
+    """Let in who may come in, and not too often; before anything of the body is read."""
+    rates = request.app[API].rates
+    if endpoint.public:
+        if endpoint.rate is not None:
+            await rates.admit_address(request, endpoint.rate)
+        return
+    try:
+        caller = request[CALLER] = await authenticate(request)
+    except UnauthorizedError:
+        await rates.admit_address(request, RateClass.SIGN_IN)
+        raise
+    if caller is not LOCAL:
+        await rates.admit_key(request, endpoint, caller.counted_as)
+    check_access(caller, endpoint)
 
 
 def _refuse(request: web.Request, endpoint: Endpoint | None, exc: Exception) -> web.Response:
@@ -163,3 +180,6 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
     request_id = request.get(REQUEST_ID)
     if request_id is not None:
         headers["X-Request-ID"] = request_id
+    standing = request.get(STANDING)
+    if standing is not None:
+        headers.update(standing.headers())

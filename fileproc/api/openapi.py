@@ -38,10 +38,13 @@ from fileproc.errors import (
     IdempotencyMismatchError,
     IdentityUnavailableError,
     InvalidRequestError,
+    RateLimitError,
     StoreUnavailableError,
     UnauthorizedError,
 )
+from fileproc.jobs import LANES
 from fileproc.operations import Operation
+from fileproc.store.owners import OWNER_NAME
 
 Json = dict[str, Any]
 
@@ -52,6 +55,8 @@ _TAGS: Final = {
     Tag.JOBS: "Follow jobs, fetch their results, cancel, repeat or delete them.",
     Tag.BATCHES: "Many jobs in one request, counted and canceled together.",
     Tag.TEMPLATES: "Pipelines that are kept by name, in versions, and filled in by jobs.",
+    Tag.LIMITS: "What bounds you, and how much of it is used.",
+    Tag.ADMIN: "What each owner is granted, and holding jobs back. For keys of the role admin.",
     Tag.OPERATIONS: "What can be done with a file.",
     Tag.KEYS: "Who may use this server, and for what. For keys of the role admin.",
     Tag.SERVICE: "For operators and monitoring.",
@@ -84,6 +89,14 @@ _PATH_PARAMETERS: Final[dict[str, Json]] = {
             "pattern": "^batch_[0-7][0-9a-hjkmnp-tv-z]{25}$",
             "examples": ["batch_01kqb4h0nme8atrb9rgb0yvm3m"],
         },
+    },
+    "owner": {
+        "description": "Name of the owner.",
+        "schema": {"type": "string", "pattern": f"^{OWNER_NAME}$", "examples": ["acme"]},
+    },
+    "lane": {
+        "description": "Name of the lane.",
+        "schema": {"type": "string", "enum": list(LANES)},
     },
     "id": {
         "description": "Id of the job.",
@@ -459,6 +472,8 @@ def all_errors(endpoint: Endpoint) -> list[type[FileprocError]]:
         ]
     if endpoint.keeps_answer:
         common += [IdempotencyInFlightError, IdempotencyMismatchError]
+    if endpoint.rate_class is not None:
+        common.append(RateLimitError)
     return list(dict.fromkeys([*common, *endpoint.errors, FileprocError]))
 
 

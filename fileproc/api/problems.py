@@ -34,6 +34,7 @@ RETRYABLE: Final = frozenset(
         "internal_error",
         "not_finished",
         "quota_exceeded",
+        "rate_limited",
         "request_timeout",
         "shutting_down",
         "storage_unavailable",

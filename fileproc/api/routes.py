@@ -14,6 +14,7 @@ from fileproc.api import (
     idempotency,
     jobs,
     key_routes,
+    limit_routes,
     models,
     operations,
     results,
@@ -360,6 +361,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         query=models.NoQuery,
         errors=(errors.NotFoundError,),
     ),
+    *limit_routes.ENDPOINTS,
     # --- operations ----------------------------------------------------------------------------
     Endpoint(
         "GET",

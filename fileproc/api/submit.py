@@ -6,7 +6,7 @@ What can be refused without the body is refused before a byte of it is asked for
 from __future__ import annotations
 
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 from multidict import MultiDict
@@ -37,6 +37,7 @@ from fileproc.store import Replay
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_UNKNOWN: Final = 1  # bytes of a body that does not say, or has more in it than files
 _OURS = frozenset(PutQuery.model_fields)
 
 
@@ -79,7 +80,8 @@ async def _from_json(api: Api, caller: Caller, request: web.Request, key: str | 
 
 async def _from_form(api: Api, caller: Caller, request: web.Request, key: str | None) -> Accepted:
     async with claimed(api, caller, key) as claim, _uploads(api, claim) as uploads:
-        await api.ask_store()
+        if not isinstance(claim, Replay):
+            await api.ask_store(caller.owner, _UNKNOWN)
         draft, inputs, brought = await JobForm(api, caller, uploads, claim).read(request)
         return await accept(
             api, caller, draft, inputs=inputs, brought=brought, claim=claim, uploads=uploads
@@ -102,7 +104,9 @@ async def put_job(request: web.Request) -> web.StreamResponse:
     check_scopes(caller, draft)
     check_fit(draft, 1)
     async with claimed(api, caller, key) as claim, _uploads(api, claim) as uploads:
-        await api.ask_store()
+        if not isinstance(claim, Replay):
+            size = (request.content_length or _UNKNOWN) if request.can_read_body else 0
+            await api.ask_store(caller.owner, size)
         brought = await _take_body(api, operation, request, uploads, query.filename)
         check_count(api, operation, len(brought))
         accepted = await accept(

@@ -31,16 +31,20 @@ from fileproc.store.journal import (
 )
 from fileproc.store.keys import Keys
 from fileproc.store.moved import Moved, Position
+from fileproc.store.owners import Grant, Limits, Owner, Owners
 from fileproc.store.queue import POP_BLOCK_S, Lease, Queue, Settlement, Verdict
 from fileproc.store.reserve import Reserve
 from fileproc.store.schema import check_schema, ensure_schema
 from fileproc.store.subscription import Break, Progressed, Subscription
 from fileproc.store.templates import StoredTemplate, Templates
 from fileproc.store.upkeep import Upkeep
+from fileproc.store.usage import DAY_MS, MOST_DAYS, DayUsage, Usage, Usages
 
 __all__ = [
+    "DAY_MS",
     "JOURNAL_BATCH",
     "KEY_LIFE_S",
+    "MOST_DAYS",
     "TOMBSTONE_S",
     "ApiKeys",
     "Batch",
@@ -48,8 +52,10 @@ __all__ = [
     "BatchPage",
     "Batches",
     "Break",
+    "DayUsage",
     "Event",
     "EventFeed",
+    "Grant",
     "Heartbeat",
     "JobFilter",
     "JobPage",
@@ -57,11 +63,14 @@ __all__ = [
     "Kept",
     "KeyInfo",
     "Lease",
+    "Limits",
     "Memory",
     "Moved",
     "NewBatch",
     "NewJob",
     "NewKey",
+    "Owner",
+    "Owners",
     "Position",
     "Progressed",
     "Pulse",
@@ -77,6 +86,8 @@ __all__ = [
     "Subscription",
     "Templates",
     "Topic",
+    "Usage",
+    "Usages",
     "Verdict",
     "Watch",
     "needed",
@@ -97,6 +108,8 @@ class Store:
     idempotency: Idempotency
     keys: ApiKeys
     templates: Templates
+    owners: Owners
+    usage: Usages
     queue: Queue
     upkeep: Upkeep
     feed: EventFeed
@@ -137,21 +150,24 @@ async def open_store(settings: Settings, *, worker: str | None = None) -> AsyncI
     popping = connect(url, timeout_s=POP_BLOCK_S + 3, retries=0)
     tailing = connect(url, timeout_s=10, retries=0)
     journal = Journal(pipeline, names)
+    everybody = Limits.of_everybody(settings)
     try:
         jobs = Jobs(
             pipeline,
             names,
-            max_queued=settings.max_queued_per_owner,
+            everybody=everybody,
             max_event_backlog=settings.max_event_backlog,
             reserve=Reserve(pipeline, settings.redis_reserve),
         )
         yield Store(
             jobs=jobs,
-            batches=Batches(pipeline, names, jobs, max_queued=settings.max_queued_per_owner),
+            batches=Batches(pipeline, names, jobs, everybody),
             files=Files(pipeline, names),
             idempotency=Idempotency(pipeline),
             keys=ApiKeys(pipeline, names),
             templates=Templates(pipeline, names),
+            owners=Owners(pipeline, names, everybody),
+            usage=Usages(pipeline, names),
             queue=Queue(
                 pipeline,
                 popping,

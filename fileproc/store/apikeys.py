@@ -22,6 +22,7 @@ from fileproc import scopes
 from fileproc.errors import BadRequestError, InvalidRequestError, QuotaError, WrongStateError
 from fileproc.store.connection import Pipeline
 from fileproc.store.keys import Keys
+from fileproc.store.owners import OWNER
 from fileproc.store.records import when
 from fileproc.telemetry import LIMITS_HIT
 
@@ -32,7 +33,6 @@ MOST_SCANNED: Final = 1_000  # keys looked at for one page
 
 _TOKEN = re.compile(r"fp_([0-9a-z]{12})_([0-9A-Za-z_-]{32,64})")
 _ID = re.compile(r"[0-9a-z]{12}")
-_OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}")
 _OLD = re.compile(r"([0-9a-f]{64}):([0-9]{1,15})")
 _FIELDS = (
     *("own", "role", "label", "scopes", "hash", "old"),
@@ -249,7 +249,7 @@ class ApiKeys:
 
 def check_owner(owner: str) -> None:
     """Raise InvalidRequestError if this cannot be the name of an owner."""
-    if not _OWNER.fullmatch(owner):
+    if not OWNER.fullmatch(owner):
         raise InvalidRequestError(
             f"The owner {owner[:80]!r} is not valid: letters, digits and _ . @ - only, "
             "64 at most, beginning with a letter or digit."

@@ -17,7 +17,6 @@ from fileproc.errors import (
     IdempotencyInFlightError,
     IdempotencyMismatchError,
     NotFoundError,
-    QuotaError,
 )
 from fileproc.jobs import FINAL, JobState, Record
 from fileproc.store.batch_memory import RememberedBatch
@@ -26,8 +25,8 @@ from fileproc.store.cursors import decode_cursor, encode_cursor, entries_below
 from fileproc.store.idempotency import LIFE_S, Reservation
 from fileproc.store.jobs import TOMBSTONE_S, Jobs, NewJob
 from fileproc.store.keys import Keys
+from fileproc.store.owners import Limits, quota_error
 from fileproc.store.records import when
-from fileproc.telemetry import LIMITS_HIT
 
 OPEN_S = 60  # a batch whose maker died is withdrawn after this; it is renewed with each portion
 AT_ONCE = 200  # jobs in a portion
@@ -81,11 +80,11 @@ class BatchPage:
 
 
 class Batches:
-    def __init__(self, pipeline: Pipeline, keys: Keys, jobs: Jobs, *, max_queued: int) -> None:
+    def __init__(self, pipeline: Pipeline, keys: Keys, jobs: Jobs, everybody: Limits) -> None:
         self._pipeline = pipeline
         self._keys = keys
         self._jobs = jobs
-        self._max_queued = max_queued
+        self._everybody = everybody.for_scripts()
 
     async def accept(self, new: NewBatch) -> str:
         """Write the batch and all of its jobs down, or nothing; returns its id.
@@ -115,18 +114,10 @@ class Batches:
         retention_ms = max(job.retention_s for job in new.jobs) * 1000
         reply = await self._pipeline.script(
             *("batch", "open", new.id, new.owner, len(new.jobs), document, retention_ms),
-            *(OPEN_S * 1000, self._max_queued),
+            *(OPEN_S * 1000, self._everybody),
         )
         if reply[0] == "quota":
-            LIMITS_HIT.labels("max_queued_per_owner").inc()
-            raise QuotaError(
-                f"{reply[1]} of your jobs are waiting, and {len(new.jobs)} more would be too many: "
-                f"at most {self._max_queued} may.",
-                retry_after_s=30,
-                limit="max_queued_per_owner",
-                allowed=self._max_queued,
-                used=int(reply[1]),
-            )
+            raise quota_error(reply, wanted=len(new.jobs))
 
     async def _accept_some(self, jobs: list[NewJob]) -> None:
         outcomes = await asyncio.gather(

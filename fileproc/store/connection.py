@@ -52,6 +52,17 @@ def connect(url: str, *, timeout_s: float = COMMAND_TIMEOUT_S, retries: int = 3)
     )
 
 
+def at_most_once(timeout_s: float) -> dict[str, Any]:
+    """Options of a client of others whose commands must not be sent twice."""
+    return {
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
+        "socket_keepalive": True,
+        "retry": Retry(NoBackoff(), 0),
+        "max_connections": 16,
+    }
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """Past this border nobody catches RedisError: what failed is in the log, not in the message."""

@@ -14,7 +14,6 @@ from fileproc.errors import (
     IdempotencyInFlightError,
     IdempotencyMismatchError,
     NotFoundError,
-    QuotaError,
     WrongStateError,
 )
 from fileproc.jobs import FileInfo, Job, JobDocument, JobState
@@ -22,6 +21,7 @@ from fileproc.store.connection import Pipeline
 from fileproc.store.cursors import Entries, decode_cursor, encode_cursor, entries_below, pairs
 from fileproc.store.idempotency import LIFE_S, Reservation
 from fileproc.store.keys import Keys
+from fileproc.store.owners import Limits, quota_error
 from fileproc.store.records import job_from, when
 from fileproc.store.reserve import Reserve
 from fileproc.telemetry import LIMITS_HIT
@@ -93,14 +93,14 @@ class Jobs:
         pipeline: Pipeline,
         keys: Keys,
         *,
-        max_queued: int,
+        everybody: Limits,
         max_event_backlog: int,
         reserve: Reserve,
     ) -> None:
         self._pipeline = pipeline
         self._keys = keys
         self._reserve = reserve
-        self._max_queued = max_queued
+        self._everybody = everybody.for_scripts()
         self._max_event_backlog = max_event_backlog
 
     async def accept(self, new: NewJob) -> str:
@@ -114,7 +114,7 @@ class Jobs:
         moment, if the Idempotency-Key has made a job before.
 
         Raises:
-            QuotaError: the owner has too many jobs waiting.
+            QuotaError: the owner has too many jobs waiting, or a quota of the day is used up.
             BacklogError: the events are not shipped fast enough, or Redis is nearly full.
             NotFoundError: a file that was to be used again is gone.
             WrongStateError: the job was to be repeated once, and has been.
@@ -143,15 +143,8 @@ class Jobs:
                     f"there are fewer than {self._max_event_backlog}.",
                     retry_after_s=30,
                 )
-            case ["quota", waiting]:
-                LIMITS_HIT.labels("max_queued_per_owner").inc()
-                raise QuotaError(
-                    f"{waiting} of your jobs are waiting; at most {self._max_queued} may.",
-                    retry_after_s=30,
-                    limit="max_queued_per_owner",
-                    allowed=self._max_queued,
-                    used=int(waiting),
-                )
+            case ["quota", *_]:
+                raise quota_error(reply)
             case ["repeated", job_id]:
                 raise WrongStateError(
                     f"The job has been repeated already, by {job_id}.", retried_as=str(job_id)
@@ -174,13 +167,14 @@ class Jobs:
             new.fingerprint,
             held.token if held else "",
             LIFE_S,
-            self._max_queued,
+            self._everybody,
             self._max_event_backlog,
             new.max_attempts,
             new.retention_s * 1000,
             new.due_ms,
             f"+{new.document.expires_in * 1000}" if new.document.expires_in else 0,
-            *(0, 1, 0),  # cap, weight, upload to come: none of them yet
+            sum(info.size for info in new.new_files),
+            0,  # no upload is to come
             *(new.document.batch or "", new.document.retry_of or "", int(new.once)),
         ]
         for info in new.new_files:

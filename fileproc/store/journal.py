@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from fileproc.jobs import FINAL, MOVES, JobState, Move
+from fileproc.store.accounts import Accounts
 from fileproc.store.apikeys import listed, remembered_until
 from fileproc.store.batch_memory import BatchMemory
 from fileproc.store.connection import Pipeline
@@ -146,11 +147,16 @@ class Memory:
         self.batches = BatchMemory()
         # Of idempotency keys, by owner and hash: when (ms), fingerprint and answer.
         self.answers: dict[tuple[str, str], tuple[int, str]] = {}
+        self.accounts = Accounts()
         self._others: dict[str, Callable[[Event, int], None]] = {  # what is no job, by its moves
             "answer": self._fold_answer,
             "batch": self.batches.fold,
             "key": self._fold_key,
+            "owner": self.accounts.fold_settings,
+            "pause": self.accounts.fold_pause,
+            "resume": self.accounts.fold_pause,
             "template": self._fold_template,
+            "usage": self.accounts.fold_usage,
         }
         self.last: StreamId = (0, 0)
         self._waiting: list[tuple[StreamId, int, int, Event]] = []  # for objects that overlap
@@ -192,12 +198,15 @@ class Memory:
         elif event.move == Move.SUBMIT:
             if event.job_id not in self.jobs:
                 self._submit(event, entry[0])
+                self.accounts.submitted(event, entry)
         elif event.move == "delete":
             if known := self.jobs.pop(event.job_id, None):
                 self._forget(known)
             self.deleted[event.job_id] = event.owner, entry[0]
         elif (job := self.jobs.get(event.job_id)) and event.version > job.version:
             _advance(job, event, entry[0])
+            if event.move == Move.COMPLETE:
+                self.accounts.completed(event, entry)
 
     def _submit(self, event: Event, now: int) -> None:
         new = self.jobs[event.job_id] = self._submitted(event, now)
@@ -313,6 +322,7 @@ class Memory:
         yield from self.batches.snapshot(entry)
         for (owner, key_hash), (when, kept) in self.answers.items():
             yield f"{when}-0", f"{key_hash} answer_kept {owner} 0 {kept}"
+        yield from self.accounts.snapshot(entry)
         for job in self.jobs.values():
             data = json.dumps(asdict(job), ensure_ascii=False)
             yield entry, f"{job.id} snapshot {job.owner} {job.version} {data}"

@@ -28,6 +28,10 @@
 | key:<id>, keys          | hash    | api keys, hashes only; id -> created (ms)      | -         |
 | template:<owner>:<name> | hash    | last (version), <version> -> ms and JSON       | delete    |
 | templates:<owner>       | zset    | name -> changed (ms)                           | empty     |
+| owner:<owner>           | hash    | what is set for it, changed (ms)               | reset     |
+| owners                  | zset    | owner with settings of its own -> changed (ms) | empty     |
+| usage:<owner>:<day>     | hash    | jobs, bytes, cpu (ms); days since 1970         | 93 d      |
+| limit:<...>             | list    | times of requests, of the rate limiter         | window    |
 | events                  | stream  | one entry per script call: lines of events     | trimmed   |
 | schema                  | string  | version of all this                            | -         |
 | shipped                 | string  | last entry of events safe in object storage    | -         |
@@ -62,6 +66,7 @@ class Keys:
         self.trash = f"{prefix}trash"
         self.events = f"{prefix}events"
         self.api_keys = f"{prefix}keys"
+        self.owners = f"{prefix}owners"
         self.shipped = f"{prefix}shipped"
         self.compacted = f"{prefix}compacted"
         self.schema = f"{prefix}schema"
@@ -108,6 +113,18 @@ class Keys:
 
     def idempotency(self, owner: str, key_hash: str) -> str:
         return f"{self.prefix}idem:{owner}:{key_hash}"
+
+    def owner(self, owner: str) -> str:
+        return f"{self.prefix}owner:{owner}"
+
+    def usage(self, owner: str, day: int) -> str:
+        return f"{self.prefix}usage:{owner}:{day}"
+
+    def flow(self, lane: str, owner: str) -> str:
+        return f"{self.prefix}flow:{lane}:{owner}"
+
+    def lane(self, lane: str) -> str:
+        return f"{self.prefix}lane:{lane}"
 
     def api_key(self, key_id: str) -> str:
         return f"{self.prefix}key:{key_id}"

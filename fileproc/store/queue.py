@@ -60,6 +60,7 @@ class Settlement:
     delay_ms: int = 0
     prefix: str = ""
     data: str = ""
+    cpu_ms: int = 0  # of the attempt, for the owner's account
 
     @classmethod
     def complete(cls, lease: Lease, result: JobResult) -> Settlement:
@@ -202,7 +203,8 @@ class Queue:
             return
         arguments: list[Any] = []
         for item, _ in batch:
-            arguments += [item.job_id, item.token, item.move, item.delay_ms, item.prefix, item.data]
+            arguments += [item.job_id, item.token, item.move, item.delay_ms]
+            arguments += [item.prefix, item.data, item.cpu_ms]
         try:
             verdicts = await self._pipeline.script("settle", *arguments)
         except StoreUnavailableError as exc:

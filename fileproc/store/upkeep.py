@@ -5,6 +5,8 @@ Any worker's janitor calls it; every step is safe when two do it at once.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from fileproc.errors import ErrorClass
 from fileproc.jobs import ATTEMPTS, LANES, Problem
 from fileproc.store.connection import Pipeline
@@ -26,6 +28,15 @@ _LOST = Problem(
     retryable=True,
     attempt=0,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class LaneState:
+    """`ready`: ids in the short list; `owners_waiting`: flows in turn."""
+
+    paused: bool
+    ready: int
+    owners_waiting: int
 
 
 class Upkeep:
@@ -67,6 +78,13 @@ class Upkeep:
     async def resume(self, lane: str, owner: str = "") -> None:
         """Take again; a lane and its owners are paused and resumed apart."""
         await self._pipeline.script("pause", lane, owner, 0)
+
+    async def lane(self, lane: str) -> LaneState:
+        """Whether a lane is paused, and what waits in it."""
+        paused = await self._pipeline.command("HGET", self._keys.lane(lane), "paused")
+        ready = await self._pipeline.command("LLEN", self._keys.ready(lane))
+        waiting = await self._pipeline.command("ZCARD", self._keys.ring(lane))
+        return LaneState(paused=bool(paused), ready=int(ready), owners_waiting=int(waiting))
 
     async def now_ms(self) -> int:
         """Redis' clock, ms since 1970."""

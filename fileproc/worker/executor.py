@@ -12,7 +12,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -68,6 +68,7 @@ class Attempt:
     prefix: str  # of its outputs; no other attempt has it
     seconds: dict[str, float] = field(default_factory=dict)  # by phase
     steps: list[StepStatus] | None = None  # of a pipeline: how far each has come
+    cpu_s: float = 0.0
 
     @contextlib.contextmanager
     def timed(self, phase: str) -> Iterator[None]:
@@ -141,6 +142,7 @@ class Executor:
                 with attempt.timed("run"):
                     ending = await self._run(attempt, folder, inputs)
                 crash_point("child-done")
+                attempt.cpu_s = ending.usage.cpu_s
                 if ending.error is not None:
                     return Failed(ending.error, prefix, attempt.steps)
                 with attempt.timed("publish"):
@@ -247,7 +249,7 @@ class Executor:
         the job; the script has put what we uploaded into the trash.
         """
         lease = attempt.lease
-        settlement = outcome.settlement(lease)
+        settlement = replace(outcome.settlement(lease), cpu_ms=round(attempt.cpu_s * 1000))
         crash_point("before-settle")
         tries = 0
         while True:

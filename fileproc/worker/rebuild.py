@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
@@ -10,6 +11,7 @@ from fileproc.errors import GoneError, NotFoundError
 from fileproc.jobs import FINAL
 from fileproc.resources import Resources
 from fileproc.store import Memory, Remembered
+from fileproc.store.owners import grant_of
 from fileproc.telemetry import get_logger
 from fileproc.worker.shipper import read_all, read_spans
 
@@ -31,6 +33,7 @@ class Rebuilt:
         lapsed: jobs whose retention is over.
         keys: api keys.
         batches: batches that jobs were sent in.
+        owners: owners with settings of their own.
         templates: templates, each with its versions.
         objects: journal objects that there are.
         broken: of these, such as could not be read; the log names them.
@@ -44,6 +47,7 @@ class Rebuilt:
     lapsed: int
     keys: int
     batches: int
+    owners: int
     templates: int
     objects: int
     broken: int
@@ -70,6 +74,8 @@ async def rebuild(resources: Resources, *, dry_run: bool = False) -> Rebuilt:
     # Oldest first: a file is brought by the first job that uses it. Calls that are made together
     # travel in one pipeline, in this order.
     jobs = sorted(memory.jobs.values(), key=lambda job: (job.created, job.id))
+    if not dry_run:
+        await _pause_again(resources, memory)  # before anything could run
     for start in range(0, len(jobs), AT_ONCE):
         some = jobs[start : start + AT_ONCE]
         there = await asyncio.gather(*(_is_there(resources, job, dry_run=dry_run) for job in some))
@@ -84,6 +90,7 @@ async def rebuild(resources: Resources, *, dry_run: bool = False) -> Rebuilt:
     return Rebuilt(
         keys=len(memory.keys),
         batches=len(memory.batches.known),
+        owners=sum(bool(data) for _, data in memory.accounts.owners.values()),
         templates=len(memory.templates),
         objects=objects,
         broken=memory.broken,
@@ -103,8 +110,24 @@ async def _restore_others(resources: Resources, memory: Memory) -> None:
         await resources.store.journal.restore_template(owner, name, versions)
     for (owner, key_hash), (since, answer) in memory.answers.items():
         await resources.store.journal.restore_answer(owner, key_hash, since, answer)
+    await _restore_owners(resources, memory)
     await resources.store.journal.go_on_after(memory.last)
     await resources.store.ensure_schema()
+
+
+async def _pause_again(resources: Resources, memory: Memory) -> None:
+    for (lane, owner), paused in memory.accounts.pauses.items():
+        if paused:
+            await resources.store.upkeep.pause(lane, "" if owner == "-" else owner)
+
+
+async def _restore_owners(resources: Resources, memory: Memory) -> None:
+    """After the jobs: settings reach the accounts that are there."""
+    for owner, (when, data) in memory.accounts.owners.items():
+        grant = grant_of(json.loads(data) if data else {})
+        await resources.store.owners.restore(owner, grant, when)
+    for (owner, day), used in memory.accounts.usage.items():
+        await resources.store.usage.restore(owner, day, used)
 
 
 async def _is_there(resources: Resources, job: Remembered, *, dry_run: bool) -> bool:

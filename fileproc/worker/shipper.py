@@ -14,8 +14,10 @@ from fileproc.errors import FileprocError
 from fileproc.objects import ObjectStore, journal_key, journal_root
 from fileproc.resources import Resources
 from fileproc.store import (
+    DAY_MS,
     JOURNAL_BATCH,
     KEY_LIFE_S,
+    MOST_DAYS,
     TOMBSTONE_S,
     Event,
     Journal,
@@ -107,6 +109,7 @@ class Shipper:
         memory = Memory()
         await _fold(self._objects, old, memory, strict=True)
         memory.forget_keys_ended_before(now)
+        memory.accounts.forget_usage_before(now - MOST_DAYS * DAY_MS)
         memory.forget_ended_before(int(now - self._keep_s * 1000))
         memory.forget_answers_before(now - KEY_LIFE_S * 1000)
         memory.forget_deleted_before(now - TOMBSTONE_S * 1000)

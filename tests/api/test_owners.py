@@ -56,7 +56,7 @@ async def none_of_them(store: Store) -> list[dict[str, str]]:
 
 
 async def test_a_key_that_is_none_opens_no_route(serve: Any, store: Store, books: Books) -> None:
-    api = await serve(auth=Auth.REQUIRED)
+    api = await serve(auth=Auth.REQUIRED, rate_sign_in="off")
     headers = await none_of_them(store)
     before = books.look().streams["events"]
     for endpoint in PRIVATE:
@@ -80,7 +80,8 @@ def test_only_what_must_be_is_public() -> None:
 async def test_what_is_anothers_looks_on_every_route_exactly_like_nothing(
     serve: Any, store: Store, hands: Hands, books: Books
 ) -> None:
-    api = await serve(auth=Auth.REQUIRED)
+    rates = dict.fromkeys(("rate_read", "rate_write", "rate_submit"), "off")  # they count down
+    api = await serve(auth=Auth.REQUIRED, **rates)
     acme = await Someone.of("acme", Role.USER, api, store, hands)
     routes = [(endpoint, place) for endpoint in PRIVATE if (place := place_of(endpoint))]
     things = {place: await MAKERS[place](acme) for place in {place for _, place in routes}}

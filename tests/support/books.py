@@ -19,10 +19,12 @@ SHORT_LIST = 16
 _LASTING = re.compile(
     r"job:\S+|jobs:\S+|dead:\S+|file:\S+|wait:\S+|ring:\S+|flow:\S+|lane:\S+|ready:\S+|proc:\S+"
     r"|worker:\S+|workers|leases|delayed|deadlines|final|trash|key:\S+|keys|events|schema"
-    r"|shipped|compacted|template:\S+|templates:\S+"
+    r"|shipped|compacted|template:\S+|templates:\S+|owner:\S+|owners"
     r"|batch:\S+|batches:\S+|members:\S+|batch_ends"
 )
-_PASSING = re.compile(r"idem:\S+|key:\S+|lock:\S+|probe:\S+|worker:\S+|job:\S+|flow:\S+|limit:\S+")
+_PASSING = re.compile(
+    r"idem:\S+|key:\S+|lock:\S+|probe:\S+|worker:\S+|job:\S+|flow:\S+|limit:\S+|usage:\S+"
+)
 
 # Fields that a job in this state has, and those it must not have.
 _HAS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from typing import Any
 
@@ -56,7 +57,10 @@ def accept_arguments(
 ) -> list[Any]:
     """For the script: what it can do and the api does not ask for yet. Moments in ms since 1970."""
     arguments: list[Any] = store.jobs._arguments(new)
-    arguments[13:18] = [due, deadline, cap, weight, int(upload)]
+    limits = dataclasses.replace(store.owners.everybody, max_running=cap, weight=weight)
+    arguments[9] = limits.for_scripts()
+    arguments[13:15] = [due, deadline]
+    arguments[16] = int(upload)
     return arguments
 
 

@@ -24,7 +24,9 @@ Headers = dict[str, str]
 _PARAMETER = re.compile(r"\{(\w+)\}")
 
 # What everybody sees, and addresses at which a caller makes something of its own.
-SHARED: Final = frozenset({"/v1/operations/{name}"})
+SHARED: Final = frozenset(
+    {"/v1/operations/{name}", "/v1/admin/owners/{owner}", "/v1/admin/lanes/{lane}"}  # for admins
+)
 MAKING: Final = frozenset({"putJob", "putTemplate"})
 
 TEMPLATE: Final[dict[str, Any]] = {"steps": {"hash": {"operation": "file.hash"}}}
@@ -33,6 +35,7 @@ TEMPLATE: Final[dict[str, Any]] = {"steps": {"hash": {"operation": "file.hash"}}
 BODIES: Final[dict[str, dict[str, Any]]] = {
     "createBatch": {"jobs": [{"operation": "debug.sleep", "params": {"seconds": 0}}]},
     "createKey": {"owner": "acme"},
+    "putOwner": {"weight": 2},
     "putTemplate": TEMPLATE,
     "retryJobs": {},
     "rotateKey": {},
@@ -142,6 +145,6 @@ async def call(api: Any, endpoint: Endpoint, values: tuple[str, ...] = (), **mor
 def _example(endpoint: Endpoint, parameter: str) -> str:
     if parameter == "name" and (endpoint.body is Body.FILE or "/operations/" in endpoint.path):
         return "file.probe"
-    return {"key": "0" * 12, "batch": new_id("batch")}.get(
+    return {"key": "0" * 12, "batch": new_id("batch"), "lane": "default"}.get(
         parameter, new_id("job") if parameter == "name" else "thumbs"
     )

@@ -215,6 +215,53 @@ class TestMemory:
             memory.fold(Event(f"{version}-0.0", "t", "template_put", "acme", version, "{}"))
         assert sorted(memory.templates["acme", "t"]) == list(range(3, MOST_VERSIONS + 3))
 
+    DAY = 86_400_000
+
+    def test_what_operators_set_is_remembered_as_it_was_last(self) -> None:
+        memory = Memory()
+        for number, (name, move, owner, data) in enumerate(
+            (
+                ("acme", "owner_set", "acme", '{"weight":3}'),
+                ("other", "owner_set", "other", '{"weight":2}'),
+                ("other", "owner_set", "other", ""),
+                ("heavy", "pause", "-", ""),
+                ("default", "pause", "acme", ""),
+                ("default", "resume", "acme", ""),
+            )
+        ):
+            memory.fold(Event(f"{number + 1}-0.0", name, move, owner, 0, data))
+        assert memory.accounts.owners == {"acme": (1, '{"weight":3}'), "other": (3, "")}
+        assert memory.accounts.pauses == {("heavy", "-"): True, ("default", "acme"): False}
+        again = Memory()
+        for event in unpack(pack(memory.snapshot())):
+            again.fold(event)
+        assert (again.accounts.owners, again.accounts.pauses) == (
+            memory.accounts.owners,
+            memory.accounts.pauses,
+        )
+
+    def test_use_is_counted_by_the_day_and_once_whatever_is_told_again(self) -> None:
+        files = {"f": {"size": 7}, "g": {"size": 5}}
+        submitted = Event(
+            f"{3 * self.DAY}-0.0",
+            *("job_1", "submit", "acme", 1, self.told(fi="f g", files=files)),
+        )
+        claimed = Event(f"{3 * self.DAY + 1}-0.0", "job_1", "claim", "acme", 2, self.CLAIM)
+        result = '{"prefix":"p","usage":{"cpu_s":1.25}}'
+        done = Event(f"{4 * self.DAY}-0.0", "job_1", "complete", "acme", 3, result)
+        deleted = Event(f"{4 * self.DAY}-1.0", "job_1", "delete", "acme", 4, "")
+        memory = Memory()
+        for event in (submitted, submitted, claimed, done, done, deleted):
+            memory.fold(event)
+        expected = {("acme", 3): {"jobs": 1, "bytes": 12}, ("acme", 4): {"cpu": 1250}}
+        assert memory.accounts.usage == expected
+        again = Memory()
+        for event in (*unpack(pack(memory.snapshot())), submitted, claimed, done, deleted):
+            again.fold(event)  # a batch that overlaps the snapshot
+        assert again.accounts.usage == expected
+        again.accounts.forget_usage_before(4 * self.DAY + 5)
+        assert set(again.accounts.usage) == {("acme", 4)}
+
     def test_jobs_that_ended_long_ago_are_forgotten(self) -> None:
         memory = self.folded(("submit", 1, self.told()), ("cancel", 2, ""))
         memory.fold(Event("3000-0.0", "job_2", "submit", "acme", 1, self.told()))
@@ -239,7 +286,7 @@ class TestMemory:
 
     def test_snapshot_is_written_as_people_read_it(self) -> None:
         memory = self.folded(("submit", 1, self.told(doc={"name": "ü"})))
-        ((entry, line),) = memory.snapshot()
+        *_, (entry, line) = memory.snapshot()
         assert entry == "1000-0"
         assert "ü" in line
 

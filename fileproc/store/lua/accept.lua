@@ -1,16 +1,17 @@
 -- Accepts a job: record, index, files, idempotency entry, queue entry and event, or nothing at all.
--- Writes  job:<id>, jobs:<owner>[:<state>], file:<id>, idem:<owner>:<hash>, wait/ring/flow/ready
+-- Writes  job:<id>, jobs:<owner>[:<state>], file:<id>, idem:<owner>:<hash>, wait/ring/flow/ready,
+--         usage:<owner>:<day>
 -- ARGV 1 id, 2 owner, 3 lane, 4 head start of the priority (ms), 5 document (JSON),
 --      6 idempotency hash or '', 7 fingerprint, 8 reservation, 9 idempotency life (s),
---      10 most jobs waiting, 11 most events, 12 max attempts, 13 retention (ms),
+--      10 limits of everybody (see limits_of), 11 most events, 12 max attempts, 13 retention (ms),
 --      14 due (ms since 1970, 0 = now), 15 deadline (ms since 1970, 0 = none; `+ms` counts from
 --      the moment at which it may start),
---      16 cap of running jobs (0 = none), 17 weight, 18 1 = its upload is still to come,
---      19 batch or '', 20 job that it repeats or '', 21 1 = only if nobody has repeated that one,
+--      16 bytes that came along, 17 1 = its upload is still to come,
+--      18 batch or '', 19 job that it repeats or '', 20 1 = only if nobody has repeated that one,
 --      then for each file: id, record (JSON) or '' where it must exist already
--- Returns {'ok', id, accepted at (ms)} | {'known', fingerprint, id} | {'in_flight'} | {'backlog', n} | {'quota', n}
---         | {'no_file', id} | {'no_batch'} | {'repeated', id}
-local FIRST_FILE = 22
+-- Returns {'ok', id, accepted at (ms)} | {'known', fingerprint, id} | {'in_flight'} | {'backlog', n}
+--         | {'quota', ...} (see refusal) | {'no_file', id} | {'no_batch'} | {'repeated', id}
+local FIRST_FILE = 21
 local id, owner, lane = ARGV[1], ARGV[2], ARGV[3]
 local key = P .. 'job:' .. id
 -- Sent again after its reply was lost: it is there.
@@ -26,17 +27,16 @@ if idem then
   end
 end
 
-if ARGV[19] ~= '' and call('HGET', P .. 'batch:' .. ARGV[19], 'st') ~= 'open' then return {'no_batch'} end
-local before = ARGV[20] ~= '' and load(ARGV[20])
+if ARGV[18] ~= '' and call('HGET', P .. 'batch:' .. ARGV[18], 'st') ~= 'open' then return {'no_batch'} end
+local before = ARGV[19] ~= '' and load(ARGV[19])
 if before and (before.own ~= owner or before.st == 'deleted') then before = nil end
 local repeated = before and call('HGET', before.key, 'rb')
-if repeated and ARGV[21] == '1' then return {'repeated', repeated} end
+if repeated and ARGV[20] == '1' then return {'repeated', repeated} end
 local backlog = call('XLEN', P .. 'events')
 if backlog >= tonumber(ARGV[11]) then return {'backlog', backlog} end
-local waiting = call('ZCARD', P .. 'jobs:' .. owner .. ':queued')
-  + call('ZCARD', P .. 'jobs:' .. owner .. ':delayed')
-  + call('ZCARD', P .. 'jobs:' .. owner .. ':awaiting_upload')
-if waiting >= tonumber(ARGV[10]) then return {'quota', waiting} end
+local limits = limits_of(owner, ARGV[10])
+local refused = refusal(owner, limits, tonumber(ARGV[16]), 1)
+if refused then return refused end
 for i = FIRST_FILE, #ARGV, 2 do
   if ARGV[i + 1] == '' and call('HGET', P .. 'file:' .. ARGV[i], 'own') ~= owner then
     return {'no_file', ARGV[i]}
@@ -57,27 +57,25 @@ end
 local due, deadline = tonumber(ARGV[14]), tonumber(ARGV[15])
 if string.sub(ARGV[15], 1, 1) == '+' then deadline = math.max(now, due) + deadline end
 local state = 'queued'
-if ARGV[18] == '1' then state = 'awaiting_upload' elseif due > now then state = 'delayed' end
+if ARGV[17] == '1' then state = 'awaiting_upload' elseif due > now then state = 'delayed' end
 local job = {id = id, key = key, own = owner, ln = lane, ca = now, v = 1,
   sc = math.max(now, due) - tonumber(ARGV[4])}  -- a set time is its place, not when it was told
 call('HSET', key, 'st', state, 'own', owner, 'ln', lane, 'v', 1, 'tok', 0, 'at', 0, 'ma', ARGV[12],
   'ca', now, 'sc', job.sc, 'rt', ARGV[13], 'doc', ARGV[5])
 if #files > 0 then call('HSET', key, 'fi', table.concat(files, ' ')) end
-if ARGV[19] ~= '' then
-  call('HSET', key, 'ba', ARGV[19])
-  index('members:' .. ARGV[19], id, now)
-  call('HINCRBY', P .. 'batch:' .. ARGV[19], 'acc', 1)
-  count(ARGV[19], state, 1)
+if ARGV[18] ~= '' then
+  call('HSET', key, 'ba', ARGV[18])
+  index('members:' .. ARGV[18], id, now)
+  call('HINCRBY', P .. 'batch:' .. ARGV[18], 'acc', 1)
+  count(ARGV[18], state, 1)
 end
 if before then
   call('HSET', before.key, 'rb', id)
   call('HINCRBY', before.key, 'v', 1)
 end
-if tonumber(ARGV[16]) > 0 or ARGV[17] ~= '1' then
-  call('HSET', flow_key(lane, owner), 'cap', ARGV[16], 'weight', ARGV[17])
-  reconsider(lane, owner)  -- a higher cap lets those run that wait
-  touched[lane] = true
-end
+set_account(lane, owner, limits)
+spend(owner, 'jobs', 1)
+spend(owner, 'bytes', tonumber(ARGV[16]))
 index('jobs:' .. owner, id, now)
 index('jobs:' .. owner .. ':' .. state, id, now)
 if state == 'delayed' then

@@ -2,11 +2,11 @@
 -- been told of it: one that stays open for too long is withdrawn with its jobs (batch_ends.lua).
 -- Writes  batch:<id>, batch_ends, and with the seal batches:<owner>, idem:<owner>:<hash>
 -- ARGV 1 open, 2 id, 3 owner, 4 number of jobs, 5 document (JSON), 6 retention (ms), 7 life until it
---      is sealed (ms), 8 most jobs waiting
+--      is sealed (ms), 8 limits of everybody (see limits_of)
 --   or 1 renew, 2 id, 3 life until it is sealed (ms)
 --   or 1 drop, 2 id
 --   or 1 seal, 2 id, 3 idempotency hash or '', 4 fingerprint, 5 reservation, 6 idempotency life (s)
--- Returns {'ok', created at (ms)} | {'quota', waiting} | {'gone'} | {'known', fingerprint, id}
+-- Returns {'ok', created at (ms)} | {'quota', ...} (see refusal) | {'gone'} | {'known', fingerprint, id}
 --         | {'in_flight'} | {'missing', accepted}
 local DAY = 86400000
 local id = ARGV[2]
@@ -15,11 +15,9 @@ local b = call('HMGET', key, 'st', 'own', 'n', 'acc', 'doc', 'ca', 'rt')
 
 local function open()
   if b[1] then return {'ok', b[6]} end  -- sent again after its reply was lost
-  local waiting, owner = 0, ARGV[3]
-  for _, state in ipairs({'queued', 'delayed', 'awaiting_upload'}) do
-    waiting = waiting + call('ZCARD', P .. 'jobs:' .. owner .. ':' .. state)
-  end
-  if waiting + tonumber(ARGV[4]) > tonumber(ARGV[8]) then return {'quota', waiting} end
+  local owner = ARGV[3]
+  local refused = refusal(owner, limits_of(owner, ARGV[8]), 0, tonumber(ARGV[4]))
+  if refused then return refused end
   call('HSET', key, 'st', 'open', 'own', owner, 'n', ARGV[4], 'doc', ARGV[5], 'rt', ARGV[6],
     'ca', now, 'v', 0, 'fin', 0, 'acc', 0)
   index('batch_ends', id, now + tonumber(ARGV[7]))

@@ -25,5 +25,6 @@ else
   if owner ~= '' then reconsider(lane, owner) end
 end
 touched[lane] = true
+event(lane, paused and 'pause' or 'resume', owner == '' and '-' or owner, 0)
 commit()
 return back

@@ -16,6 +16,8 @@ local now = clock[1] * 1000 + math.floor(clock[2] / 1000)  -- ms; one clock for 
 local SHORT_LIST = 16        -- ids in `ready`: enough to wake idle workers, short enough to be fair
 local STRIDE = 1000          -- pass that one job costs a flow of weight 1
 local IDLE_FLOW_S = 86400    -- the accounts of an owner who went away are kept so long
+local DAY_MS = 86400000      -- quotas are for a day, in UTC
+local USAGE_S = 93 * 86400   -- what was used on a day is known for a quarter
 local ZOMBIE_MS = 60000      -- a worker that lost its lease may still be writing for so long
 
 local lines = {}             -- events of this call
@@ -144,6 +146,47 @@ local function flow_of(lane, owner)
   }
 end
 
+-- What holds for an owner: as the operator has set it, else as for everybody. 0 = no limit.
+-- `common` has all six numbers in this order, separated by spaces; CPU is in ms.
+local LIMITS = {'queued', 'running', 'weight', 'jobs', 'bytes', 'cpu'}
+local function limits_of(owner, common)
+  local own, limits, i = call('HMGET', P .. 'owner:' .. owner, unpack(LIMITS)), {}, 0
+  for number in string.gmatch(common, '%S+') do
+    i = i + 1
+    limits[LIMITS[i]] = tonumber(own[i]) or tonumber(number)
+  end
+  return limits
+end
+
+local function usage_key(owner) return P .. 'usage:' .. owner .. ':' .. math.floor(now / DAY_MS) end
+
+-- The refusal of jobs that would take an owner beyond a cap or a quota of the day, or nil:
+-- {'quota', which, allowed, used, ms until it is free again or 0}.
+-- What a job will cost in CPU nobody knows before: the day's quota is over once it is used up.
+local function refusal(owner, limits, bytes, jobs)
+  local waiting = call('ZCARD', P .. 'jobs:' .. owner .. ':queued')
+    + call('ZCARD', P .. 'jobs:' .. owner .. ':delayed')
+    + call('ZCARD', P .. 'jobs:' .. owner .. ':awaiting_upload')
+  if waiting + jobs > limits.queued then return {'quota', 'queued', limits.queued, waiting, 0} end
+  if limits.jobs + limits.bytes + limits.cpu == 0 then return nil end
+  local used = call('HMGET', usage_key(owner), 'jobs', 'bytes', 'cpu')
+  for i, wanted in ipairs({{'jobs', jobs}, {'bytes', bytes}, {'cpu', 1}}) do
+    local name, more = wanted[1], wanted[2]
+    local most, spent = limits[name], tonumber(used[i]) or 0
+    if most > 0 and more > 0 and spent + more > most then
+      return {'quota', name, most, spent, DAY_MS - now % DAY_MS}
+    end
+  end
+  return nil
+end
+
+-- Adds to what an owner has used today: jobs, bytes or cpu (ms).
+local function spend(owner, name, amount)
+  if amount <= 0 then return end
+  local key = usage_key(owner)
+  if call('HINCRBY', key, name, amount) == amount then call('EXPIRE', key, USAGE_S) end
+end
+
 local function lane_paused(lane) return call('HGET', P .. 'lane:' .. lane, 'paused') == '1' end
 
 -- Lets a flow take turns again, not before those who kept theirs.
@@ -167,6 +210,15 @@ local function reconsider(lane, owner)
   if flow.adm <= 0 and not flow.paused then  -- a pause is for as long as nobody resumes
     call('EXPIRE', flow_key(lane, owner), IDLE_FLOW_S)
   end
+end
+
+-- Writes an owner's cap and weight where they differ from what the account has.
+local function set_account(lane, owner, limits)
+  local flow = flow_of(lane, owner)
+  if flow.cap == limits.running and flow.weight == limits.weight then return end
+  call('HSET', flow_key(lane, owner), 'cap', limits.running, 'weight', limits.weight)
+  reconsider(lane, owner)  -- a higher cap lets those run that wait
+  touched[lane] = true
 end
 
 local function unadmit(lane, owner, n)

@@ -1,6 +1,6 @@
 -- Ends attempts: complete, fail, cancel, retry or release, each only with the token of its claim.
--- Writes  job:<id>, leases, delayed, final, ready, flow, trash
--- ARGV for each: id, token, move, delay (ms), prefix of its objects or '', data (JSON) or ''
+-- Writes  job:<id>, leases, delayed, final, ready, flow, trash, usage:<owner>:<day>
+-- ARGV for each: id, token, move, delay (ms), prefix of its objects or '', data (JSON) or '', CPU (ms)
 -- Returns for each 1 done, 2 it was done before, 0 stale: somebody else has, or ended, the job.
 --         On 0 the objects go to the trash here; on 2 they are the published ones.
 local TARGET = {complete = 'succeeded', fail = 'failed', cancel = 'canceled', retry = 'delayed', release = 'queued'}
@@ -31,10 +31,11 @@ local function settle(job, name, delay, prefix, data)
   end
 end
 
-for i = 1, #ARGV, 6 do
+for i = 1, #ARGV, 7 do
   local job, name = load(ARGV[i]), ARGV[i + 2]
   local mine = job and job.tok == ARGV[i + 1]
   if mine and job.st == 'running' then
+    spend(job.own, 'cpu', tonumber(ARGV[i + 6]))
     settle(job, name, tonumber(ARGV[i + 3]), ARGV[i + 4], ARGV[i + 5])
     out[#out + 1] = 1
   elseif mine and (job.st == TARGET[name] or (job.st == 'canceled' and job.cq and UNDONE[name])) then

@@ -18,6 +18,7 @@ from fileproc.errors import (
 from fileproc.ids import new_id
 from fileproc.jobs import FINAL, MOVES, JobState, Move
 from fileproc.store import (
+    Grant,
     Lease,
     NewJob,
     Replay,
@@ -365,7 +366,7 @@ async def test_retention_ends_record_and_objects(store: Store, books: Books) -> 
 
 
 async def test_retry_that_waits_counts_for_the_quota(store: Store) -> None:
-    store.jobs._max_queued = 1
+    await store.owners.set("acme", Grant(max_queued=1))
     lease = await one(store)
     await store.queue.settle(Settlement.retry(lease, PROBLEM, 3600))
     with pytest.raises(QuotaError):
@@ -373,7 +374,7 @@ async def test_retry_that_waits_counts_for_the_quota(store: Store) -> None:
 
 
 async def test_quota_of_waiting_jobs_is_exact(store: Store) -> None:
-    store.jobs._max_queued = 3
+    await store.owners.set("acme", Grant(max_queued=3))
     for _ in range(3):
         await store.jobs.accept(make_job())
     with pytest.raises(QuotaError) as refused:

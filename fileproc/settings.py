@@ -6,6 +6,7 @@ Sources, strongest first: environment, `*_FILE` secrets, `.env`, defaults.
 from __future__ import annotations
 
 import os
+import re
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,8 @@ from fileproc import crashpoints
 from fileproc.errors import SettingsError
 from fileproc.networks import networks
 from fileproc.rates import parse_rate
+
+_ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:.]+\](:[0-9]{1,5})?")
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
@@ -120,6 +123,16 @@ class Settings(BaseSettings):
     admin_key_file: Path | None = Field(
         None, description="File with the first admin key of a deployment (fp_<id>_<secret>)."
     )
+    metrics_token: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="Bearer token for /metrics of the api. Unset: it needs none.",
+    )
+    cors_origins: str = Field(
+        "",
+        description="Origins whose pages may read our answers in a browser, separated by commas,"
+        " such as https://app.example.com; * for all.",
+    )
     jwt_algorithm: str | None = Field(
         None,
         pattern="^(RS|PS|ES|HS)(256|384|512)$",
@@ -156,7 +169,8 @@ class Settings(BaseSettings):
     max_batch_jobs: Positive = Field(10_000, description="Jobs in one batch.")
     max_inputs: Positive = Field(100, description="Files in one job.")
     upload_idle_s: PositiveSeconds = Field(
-        60, description="An upload that sends nothing for so long is cut."
+        60,
+        description="An upload that sends, or a download that takes, nothing for so long is cut.",
     )
     trusted_proxies: str = Field(
         "",
@@ -335,6 +349,17 @@ class Settings(BaseSettings):
             raise ValueError("must be a URL such as http://127.0.0.1:9000")
         return value.rstrip("/") if value else value
 
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, value: str) -> str:
+        for origin in filter(None, map(str.strip, value.split(","))):
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    "must be origins as browsers name them, lower case and without a path,"
+                    " such as https://app.example.com, or *"
+                )
+        return value
+
     @field_validator("clamd")
     @classmethod
     def _clamd_address(cls, value: str | None) -> str | None:
@@ -457,7 +482,7 @@ def _complaint(error: Any) -> str:
 
 
 def _printable(name: str) -> bool:
-    return not any(word in name for word in ("KEY", "SECRET", "REDIS_URL"))
+    return not any(word in name for word in ("KEY", "SECRET", "TOKEN", "REDIS_URL"))
 
 
 def _checked(settings: Settings) -> Settings:

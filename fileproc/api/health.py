@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Generic, TypeVar
@@ -12,9 +13,9 @@ from prometheus_async.aio.web import server_stats
 from pydantic_core import to_json
 
 from fileproc import __version__
-from fileproc.api.context import Api
+from fileproc.api.context import API, Api
 from fileproc.api.models import Check, Readiness
-from fileproc.errors import FileprocError
+from fileproc.errors import FileprocError, UnauthorizedError
 from fileproc.telemetry import EVENT_BACKLOG, QUEUE_JOBS, get_logger
 
 log = get_logger(__name__)
@@ -134,7 +135,17 @@ async def readyz(request: web.Request) -> web.StreamResponse:
 
 
 async def metrics(request: web.Request) -> web.StreamResponse:
-    """`GET /metrics`: Prometheus' text format."""
+    """`GET /metrics`: Prometheus' text format.
+
+    Raises:
+        UnauthorizedError: FILEPROC_METRICS_TOKEN is set, and this is not it.
+    """
+    token = request.app[API].settings.metrics_token
+    if token is not None:
+        expected = f"Bearer {token.get_secret_value()}".encode()
+        given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
+        if not hmac.compare_digest(given, expected):
+            raise UnauthorizedError("The figures need the token of FILEPROC_METRICS_TOKEN.")
     try:
         stats = await request.app[HEALTH].queue.get()
     except FileprocError:

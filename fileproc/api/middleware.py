@@ -12,11 +12,13 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from fileproc.api import problems
 from fileproc.api.access import check_access
+from fileproc.api.compression import compress
 from fileproc.api.context import API, CALLER, LOCAL, REQUEST_ID, Caller
+from fileproc.api.cors import allow, is_preflight, preflight
 from fileproc.api.endpoints import RateClass
 from fileproc.api.idempotency import HEADER
 from fileproc.api.kept import answered_once
@@ -64,6 +66,7 @@ def boundary(endpoints: dict[Handler, Endpoint]) -> Middleware:
         status = _CLIENT_GONE
         try:
             response = await _answer(request, handler, endpoint)
+            await compress(request, response)
             status = response.status
         finally:
             api.answered()
@@ -80,12 +83,7 @@ async def _answer(
     request: web.Request, handler: Handler, endpoint: Endpoint | None
 ) -> web.StreamResponse:
     try:
-        if endpoint is None:
-            return await handler(request)  # aiohttp's own for 404 and 405: it raises
-        await _admit(request, endpoint)
-        if endpoint.keeps_answer and HEADER in request.headers:
-            return await answered_once(request, endpoint, handler)
-        return await handler(request)
+        return await _served(request, handler, endpoint)
     except ConnectionError:
         log.info("the client went away", method=request.method, path=request.path[:200])
         return web.Response(status=_CLIENT_GONE)  # nobody receives it; the metrics do
@@ -108,6 +106,30 @@ async def _admit(request: web.Request, endpoint: Endpoint) -> None:
     if caller is not LOCAL:
         await rates.admit_key(request, endpoint, caller.counted_as)
     check_access(caller, endpoint)
+
+
+async def _served(
+    request: web.Request, handler: Handler, endpoint: Endpoint | None
+) -> web.StreamResponse:
+    if request.method == hdrs.METH_OPTIONS and is_preflight(request):
+        return preflight(request.app[API].settings)
+    if endpoint is None:
+        return await _unmatched(request, handler)
+    await _admit(request, endpoint)
+    if endpoint.keeps_answer and HEADER in request.headers:
+        return await answered_once(request, endpoint, handler)
+    return await handler(request)
+
+
+async def _unmatched(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Aiohttp's own handler raises 404 or 405; OPTIONS is answered at every address."""
+    try:
+        return await handler(request)
+    except web.HTTPMethodNotAllowed as exc:
+        if request.method != hdrs.METH_OPTIONS:
+            raise
+        allowed = sorted({*exc.allowed_methods, hdrs.METH_OPTIONS})
+        return web.Response(status=204, headers={hdrs.ALLOW: ", ".join(allowed)})
 
 
 def _refuse(request: web.Request, endpoint: Endpoint | None, exc: Exception) -> web.Response:
@@ -176,6 +198,7 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
     for name, value in SECURITY_HEADERS:
         if name not in headers:
             headers[name] = value
+    allow(request.app[API].settings, request, response)
     headers["Server"] = "fileproc"  # aiohttp has put its own name and version there
     request_id = request.get(REQUEST_ID)
     if request_id is not None:

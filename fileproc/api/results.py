@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -214,15 +215,21 @@ async def _send(
         # Only now: what fails before the first byte can still be told as a problem.
         await response.prepare(request)
         try:
-            await response.write(first)
+            await _write(api, response, first)
             crash_point("download")
             async for chunk in chunks:
-                await response.write(chunk)
-        except FileprocError as exc:
+                await _write(api, response, chunk)
+        except (FileprocError, TimeoutError) as exc:
             # The answer has begun: only a broken connection can still say that it is not whole.
-            log.warning("a download broke off", key=key)
+            log.warning("a download broke off", key=key, kind=type(exc).__name__)
             if request.transport is not None:
                 request.transport.abort()
-            raise ConnectionResetError("the storage broke off") from exc
+            raise ConnectionResetError("the download broke off") from exc
     await response.write_eof()
     return response
+
+
+async def _write(api: Api, response: web.StreamResponse, chunk: bytes) -> None:
+    """Send a piece; TimeoutError if the client takes nothing for too long."""
+    async with asyncio.timeout(api.settings.upload_idle_s):
+        await response.write(chunk)

@@ -417,6 +417,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         tag=Tag.SERVICE,
         summary="Figures for Prometheus",
         answers={200: Answer("Prometheus' text format.", media_type="text/plain")},
+        errors=(errors.UnauthorizedError,),
         public=True,
     ),
     Endpoint(

@@ -139,7 +139,7 @@ async def call(api: Any, endpoint: Endpoint, values: tuple[str, ...] = (), **mor
     elif endpoint.body is Body.FILE:
         more.setdefault("data", b"x")
     more.setdefault("allow_redirects", False)
-    return await api.request(endpoint.method, path, **more)
+    return await api.request(more.pop("method", endpoint.method), path, **more)
 
 
 def _example(endpoint: Endpoint, parameter: str) -> str:

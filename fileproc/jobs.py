@@ -128,6 +128,25 @@ class FileInfo(Record):
     declared_type: str | None = Field(default=None, description="Media type the client named.")
 
 
+class Source(Record):
+    """An input that a worker fetches, anew for each attempt."""
+
+    place: int = Field(description="Among all inputs of the job, from 0.")
+    url: str = Field(description="http, https, or s3://<connection>/<key>. It may hold a secret.")
+    name: str | None = Field(default=None, description="Display name; None: from the URL.")
+
+
+class Fetched(Record):
+    """What the attempt found at a source."""
+
+    place: int
+    name: str
+    size: int = Field(description="Bytes.")
+    sha256: str
+    type: str = Field(description="Media type as detected from the bytes.")
+    declared_type: str | None = Field(default=None, description="Media type the other end named.")
+
+
 class OutputInfo(Record):
     """A file as a job made it."""
 
@@ -249,6 +268,8 @@ class PipelineProblem(Problem, Trail):
 class JobDocument(Record):
     """What the client asked for; written once, at accept.
 
+    `sources` stand at their places among all inputs, `inputs` at the places that are left.
+
     With `steps` the operation is `pipeline`; each step comes after those it needs. `template` is
     where they came from, `<name>@<version>`.
     """
@@ -258,6 +279,7 @@ class JobDocument(Record):
     steps: list[Step] = []
     template: str | None = None
     inputs: list[FileInfo] = []
+    sources: list[Source] = []
     labels: dict[str, str] = {}
     metadata: dict[str, Any] = {}
     priority: str = "normal"
@@ -279,6 +301,7 @@ class JobResult(Trail):
     outputs: list[OutputInfo]
     usage: Usage
     provenance: Provenance
+    fetched: list[Fetched] | None = None
 
 
 class Job(BaseModel):

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from fileproc.objects import ObjectStore, open_object_store
+from fileproc.outbound import Outbound, open_outbound
 from fileproc.settings import Settings
 from fileproc.store import Store, open_store
 
@@ -16,6 +17,7 @@ class Resources:
     settings: Settings
     store: Store
     objects: ObjectStore
+    outbound: Outbound
 
 
 @asynccontextmanager
@@ -26,4 +28,5 @@ async def open_resources(
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store(settings, worker=worker))
         objects = await stack.enter_async_context(open_object_store(settings))
-        yield Resources(settings, store, objects)
+        outbound = await stack.enter_async_context(open_outbound(settings))
+        yield Resources(settings, store, objects, outbound)

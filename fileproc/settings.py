@@ -318,6 +318,15 @@ class Settings(BaseSettings):
     outbound_idle_s: PositiveSeconds = Field(
         30, description="A client's URL that sends nothing for so long is given up."
     )
+    import_timeout_s: PositiveSeconds = Field(
+        600, description="Time to fetch one input from a client's URL."
+    )
+    import_redirects: Annotated[int, Field(ge=0, le=20)] = Field(
+        5, description="Redirects that are followed from a client's URL."
+    )
+    import_unpacked_bytes: Positive = Field(
+        1 * GIB, description="What a compressed answer of a client's URL may unpack to."
+    )
     debug_operations: bool = Field(False, description="Whether debug.* operations exist.")
 
     crash_at: str | None = Field(

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from fileproc.jobs import FileInfo, Job, JobState
+from fileproc.jobs import Fetched, FileInfo, Job, JobState, Source
 from fileproc.operations import Operation, secret_params
 from fileproc.pipelines import output_steps
 from fileproc.settings import Settings
@@ -56,7 +56,7 @@ def job_view(job: Job) -> dict[str, Any]:
         "batch": document.batch,
         "labels": document.labels,
         "metadata": document.metadata,
-        "inputs": [_input_view(info) for info in document.inputs],
+        "inputs": _inputs(job),
         "outputs": job.result.outputs if job.result else [],
         "error": job.error,
         "usage": job.usage,
@@ -99,9 +99,38 @@ def _steps(job: Job) -> list[dict[str, Any]]:
     ]
 
 
+def _inputs(job: Job) -> list[dict[str, Any]]:
+    views = [_input_view(info) for info in job.document.inputs]
+    if job.document.sources:
+        known = (job.result.fetched if job.result else None) or []
+        fetched = {found.place: found for found in known}
+        for source in sorted(job.document.sources, key=lambda source: source.place):
+            views.insert(source.place, _source_view(source, fetched.get(source.place)))
+    return views
+
+
+def _source_view(source: Source, found: Fetched | None) -> dict[str, Any]:
+    return {
+        "file_id": None,
+        "url": masked_url(source.url),
+        "name": found.name if found else source.name,
+        "size": found.size if found else None,
+        "sha256": found.sha256 if found else None,
+        "type": found.type if found else None,
+        "declared_type": found.declared_type if found else None,
+    }
+
+
+def masked_url(url: str) -> str:
+    """Without what may be a signature or a token: anybody who reads the job could use it."""
+    path, mark, _ = url.partition("#")[0].partition("?")
+    return f"{path}?{MASK}" if mark else path
+
+
 def _input_view(info: FileInfo) -> dict[str, Any]:
     return {
         "file_id": info.file_id,
+        "url": None,
         "name": info.name,
         "size": info.size,
         "sha256": info.sha256,

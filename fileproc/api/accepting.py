@@ -114,6 +114,7 @@ def new_job(
             steps=draft.steps,
             template=draft.template,
             inputs=list(inputs),
+            sources=list(draft.sources),
             labels=draft.labels,
             metadata=draft.metadata,
             priority=draft.priority,

@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, BaseModel, Field
 from fileproc.api.models import (
     MAX_INPUTS,
     BatchId,
-    FileRef,
+    Input,
     LabelPair,
     Labels,
     Query,
@@ -34,7 +34,7 @@ class BatchRequest(Request):
         description="What is done with each of the files: a job whose `inputs`, if there are any, "
         "come after the file.",
     )
-    files: list[FileRef] | None = Field(
+    files: list[Input] | None = Field(
         None, min_length=1, max_length=MAX_INPUTS, fail_fast=True, description="A job for each."
     )
 

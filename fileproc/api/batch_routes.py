@@ -43,6 +43,7 @@ BATCH_ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             errors.UnknownOperationError,
             errors.ProgramMissingError,
             errors.TypeMismatchError,
+            errors.UrlNotAllowedError,
             errors.UnsupportedMediaTypeError,
             errors.TooLargeError,
             errors.RequestTimeoutError,

@@ -18,12 +18,19 @@ from fileproc.api.models import (
     PipelineAsked,
     PutQuery,
     StepAsked,
+    UrlRef,
 )
 from fileproc.api.reading import json_params
 from fileproc.api.uploads import check_type
-from fileproc.errors import InvalidRequestError, NotFoundError, ProgramMissingError
-from fileproc.jobs import JOB_INPUTS, FileInfo, Step
-from fileproc.operations import Operation
+from fileproc.errors import (
+    InvalidRequestError,
+    NotFoundError,
+    ProgramMissingError,
+    UrlNotAllowedError,
+)
+from fileproc.jobs import JOB_INPUTS, FileInfo, Source, Step
+from fileproc.operations import Operation, clean_name
+from fileproc.outbound import check_url
 from fileproc.pipelines import Pipeline, planned, pointer_to
 from fileproc.settings import services
 from fileproc.telemetry import LIMITS_HIT
@@ -41,7 +48,7 @@ class Draft:
     """`params` are the operation's; those of a pipeline stand with its steps.
 
     `template` is where the steps came from, with its version; `asked_as` what was said instead of
-    them.
+    them. `sources` are inputs that a worker will fetch.
     """
 
     plan: Plan
@@ -58,6 +65,7 @@ class Draft:
     batch: str | None = None
     template: str | None = None
     asked_as: list[Any] | None = None
+    sources: tuple[Source, ...] = ()
 
     @property
     def steps(self) -> list[Step]:
@@ -77,6 +85,7 @@ class Draft:
             *self._timing(),
             # The same request stays the same when there is a newer version of its template.
             *(self.asked_as or (step.model_dump() for step in self.steps)),
+            *(source.model_dump() for source in self.sources),
         ]
 
     def _timing(self) -> list[Any]:
@@ -283,6 +292,27 @@ def _files(count: int) -> str:
 
 def _invalid(pointer: str, detail: str, **more: Any) -> InvalidRequestError:
     return InvalidRequestError(detail, errors=[{"pointer": pointer, "detail": detail, **more}])
+
+
+def sources_of(api: Api, refs: Sequence[object]) -> tuple[Source, ...]:
+    """Inputs that are URLs, at their places, as far as they can be judged now.
+
+    Raises:
+        UrlNotAllowedError: one entry of `errors` for each that may not be called.
+    """
+    refused: list[dict[str, str]] = []
+    sources = []
+    for place, ref in enumerate(refs):
+        if isinstance(ref, UrlRef):
+            try:
+                check_url(ref.url, api.settings)
+            except UrlNotAllowedError as exc:
+                refused.append({"pointer": f"/inputs/{place}/url", "detail": exc.detail})
+            name = clean_name(ref.name) if ref.name else None
+            sources.append(Source(place=place, url=ref.url, name=name))
+    if refused:
+        raise UrlNotAllowedError(refused[0]["detail"], errors=refused)
+    return tuple(sources)
 
 
 async def files_by_id(

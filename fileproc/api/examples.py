@@ -37,6 +37,7 @@ JOB: Final[dict[str, Any]] = {
     "inputs": [
         {
             "file_id": FILE_ID,
+            "url": None,
             "name": "photo.jpg",
             "size": 1016315,
             "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
@@ -226,6 +227,8 @@ POST_SAMPLES: Final = (
   -F 'file=@photo.jpg'""",
     """curl "$FILEPROC_URL/v1/jobs" -H 'Content-Type: application/json' \\
   -d '{"operation": "file.probe", "inputs": [{"file_id": "FILE_ID"}]}'""",
+    """curl "$FILEPROC_URL/v1/jobs" -H 'Content-Type: application/json' \\
+  -d '{"operation": "pdf.to_text", "inputs": [{"url": "https://example.com/report.pdf"}]}'""",
     """curl "$FILEPROC_URL/v1/jobs" -F 'file=@report.pdf' -F 'job={"steps": {
     "pages": {"operation": "pdf.to_images", "params": {"dpi": 72}},
     "thumbs": {"operation": "image.resize", "params": {"width": 200},

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fileproc.api import problems
 from fileproc.api.body import Body
-from fileproc.api.drafts import Draft, Plan, check_count, check_fit, files_by_id
+from fileproc.api.drafts import Draft, Plan, check_count, check_fit, files_by_id, sources_of
 from fileproc.api.idempotency import Claim
 from fileproc.api.models import (
     FileRef,
     FormJobRequest,
     FormPipelineRequest,
     FormTemplateJobRequest,
+    PartRef,
+    UrlRef,
     job_of_form,
 )
 from fileproc.api.multipart import Form, PartHead, boundary_of
@@ -131,7 +134,7 @@ class JobForm:
         asked = self._asked
         if asked is None or asked.inputs is None:
             return
-        named = [ref.part for ref in asked.inputs if not isinstance(ref, FileRef)]
+        named = [ref.part for ref in asked.inputs if isinstance(ref, PartRef)]
         if name not in named:
             raise InvalidRequestError(
                 f"No input names the part {name!r}.",
@@ -150,12 +153,14 @@ class JobForm:
                 errors=[{"pointer": _JOB, "detail": "The job, as JSON."}],
             )
         brought = [info for _, info in self._files]
-        inputs = brought
+        inputs, draft = brought, self._draft
         if self._asked.inputs is not None:
-            inputs = await self._picked(self._asked, self._draft)
-        check_count(self._api, self._draft.plan, len(inputs))
-        check_fit(self._draft, len(inputs))
-        return self._draft, inputs, brought
+            inputs = await self._picked(self._asked, draft)
+            draft = replace(draft, sources=sources_of(self._api, self._asked.inputs))
+        count = len(inputs) + len(draft.sources)
+        check_count(self._api, draft.plan, count)
+        check_fit(draft, count)
+        return draft, inputs, brought
 
     async def _picked(self, asked: FormAsked, draft: Draft) -> list[FileInfo]:
         refs = asked.inputs or []
@@ -168,6 +173,7 @@ class JobForm:
         return [
             next(known) if isinstance(ref, FileRef) else self._part(ref.part, place)
             for place, ref in enumerate(refs)
+            if not isinstance(ref, UrlRef)
         ]
 
     def _part(self, name: str, place: int) -> FileInfo:

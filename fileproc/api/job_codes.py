@@ -66,6 +66,15 @@ JOB_CODES: Final[dict[str, JobCode]] = {
     "unsupported_variant": JobCode(_PERMANENT, "This variant of the format cannot be read."),
     "wrong_password": JobCode(_PERMANENT, "The password does not open the document."),
     "xml_dtd": JobCode(_PERMANENT, "The file declares a document type (DTD), which is refused."),
+    # --- what is fetched from a URL ------------------------------------------------------------
+    "empty_file": JobCode(_PERMANENT, "The URL answered with an empty file."),
+    "fetch_encoded": JobCode(_PERMANENT, "The URL's answer is compressed in an unasked way."),
+    "fetch_failed": JobCode(_TRANSIENT, "The URL could not be fetched: no connection, or 5xx."),
+    "fetch_refused": JobCode(_PERMANENT, "The URL answered something else than a file."),
+    "fetch_timeout": JobCode(_TRANSIENT, "The URL took too long to answer."),
+    "fetch_too_large": JobCode(_PERMANENT, "The files from URLs are larger than they may be."),
+    "too_many_redirects": JobCode(_PERMANENT, "The URL redirects too often."),
+    "url_not_allowed": JobCode(_PERMANENT, "The URL leads to an address that is not allowed."),
     # --- a limit -------------------------------------------------------------------------------
     "cpu_time": JobCode(_RESOURCE, "The job used more processor time than it may."),
     "insufficient_storage": JobCode(_RESOURCE, "The storage had no room for the outputs."),

@@ -12,10 +12,10 @@ from pydantic_core import to_json
 from fileproc.api import problems
 from fileproc.api.batch_models import BatchQuery, BatchRequest
 from fileproc.api.body import Body, media_type_of, refuse_other_charsets
-from fileproc.api.drafts import Draft, check_count, check_fit, files_by_id
+from fileproc.api.drafts import Draft
 from fileproc.api.models import MAX_METADATA_BYTES, NoQuery, job_of_body
 from fileproc.api.reading import parse_json, read_body, read_query
-from fileproc.api.templates import draft_for
+from fileproc.api.templates import draft_over
 from fileproc.errors import FileprocError, InvalidRequestError, UnsupportedMediaTypeError
 from fileproc.jobs import FileInfo
 from fileproc.store import BatchDocument
@@ -171,11 +171,7 @@ async def drafted(api: Api, caller: Caller, asked: Sequence[Asked], claim: Claim
 async def _drafted(api: Api, caller: Caller, asked: Asked, claim: Claim) -> Drafted:
     try:
         job = read_body(job_of_body(asked.value), asked.value)
-        draft = await draft_for(api, caller, job, claim)
-        wanted = [(ref.file_id, f"/inputs/{i}/file_id") for i, ref in enumerate(job.inputs)]
-        check_count(api, draft.plan, len(wanted))
-        check_fit(draft, len(wanted))
-        files = await files_by_id(api, caller, draft.plan, wanted) if wanted else []
+        draft, files = await draft_over(api, caller, job, claim)
     except FileprocError as exc:
         raise _placed(exc, asked.pointer, exc.detail) from exc
     return Drafted(draft, files)

@@ -14,12 +14,15 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     StringConstraints,
+    Tag,
 )
 
 from fileproc.jobs import JobState, OutputInfo, Progress, Provenance, StepStatus, Usage
 from fileproc.jobs import Problem as JobProblem
+from fileproc.outbound import MAX_URL_CHARS
 from fileproc.pipelines import MAX_STEPS
 
 MAX_WAIT_S = 60
@@ -120,10 +123,44 @@ class FileRef(Request):
     file_id: FileId
 
 
+class UrlRef(Request):
+    """A file that the worker fetches, anew for each attempt."""
+
+    url: str = Field(
+        min_length=1,
+        max_length=MAX_URL_CHARS,
+        description="http or https, to an address that is reachable from everywhere; redirects are "
+        "followed. Its query is not shown again.",
+        examples=["https://example.com/report.pdf"],
+    )
+    name: str | None = Field(
+        None, min_length=1, max_length=200, description="Display name; omitted: from the URL."
+    )
+
+
 class PartRef(Request):
     """A part of this form."""
 
     part: str = Field(min_length=1, max_length=200, description="Name of the form part.")
+
+
+def _kind_of(value: object) -> str:
+    """Which reference is meant: else what is wrong with one would be said of all."""
+    if not isinstance(value, dict):
+        return type(value).__name__ if isinstance(value, Request) else "FileRef"
+    return "UrlRef" if "url" in value else "PartRef" if "part" in value else "FileRef"
+
+
+Input = Annotated[
+    Annotated[FileRef, Tag("FileRef")] | Annotated[UrlRef, Tag("UrlRef")],
+    Discriminator(lambda value: _kind_of(value).replace("PartRef", "FileRef")),
+]
+FormInput = Annotated[
+    Annotated[PartRef, Tag("PartRef")]
+    | Annotated[FileRef, Tag("FileRef")]
+    | Annotated[UrlRef, Tag("UrlRef")],
+    Discriminator(_kind_of),
+]
 
 
 class JobOptions(Request):
@@ -206,7 +243,7 @@ class PipelineAsked(JobOptions, SeveralSteps):
 
 
 class _FilesByReference(Request):
-    inputs: list[FileRef] = Field(
+    inputs: list[Input] = Field(
         default_factory=list,
         max_length=MAX_INPUTS,
         fail_fast=True,  # of thousands of wrong ones, one complaint is enough
@@ -215,7 +252,7 @@ class _FilesByReference(Request):
 
 
 class _FilesOfForm(Request):
-    inputs: list[PartRef | FileRef] | None = Field(
+    inputs: list[FormInput] | None = Field(
         None,
         max_length=MAX_INPUTS,
         fail_fast=True,
@@ -397,12 +434,15 @@ class StepView(StepStatus):
 
 
 class InputView(BaseModel):
-    file_id: str
-    name: str = Field(description="Display name, cleaned.")
-    size: int = Field(description="Bytes.")
-    sha256: str = Field(description="Lower-case hex digest.")
-    type: str = Field(description="Media type as detected from the bytes.")
-    declared_type: str | None = Field(description="Media type that the client named.")
+    """A file that a job works on. Of a URL the facts are known once the job has succeeded."""
+
+    file_id: str | None = Field(description="None of a URL.")
+    url: str | None = Field(description="Where it was fetched; a query is masked.")
+    name: str | None = Field(description="Display name, cleaned.")
+    size: int | None = Field(description="Bytes.")
+    sha256: str | None = Field(description="Lower-case hex digest.")
+    type: str | None = Field(description="Media type as detected from the bytes.")
+    declared_type: str | None = Field(description="Media type that who sent the bytes named.")
 
 
 class Links(BaseModel):

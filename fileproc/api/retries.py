@@ -84,6 +84,7 @@ def _again(api: Api, job: Job) -> Draft:
         expires_in=document.expires_in,
         timeout_s=document.timeout_s,
         retry_of=job.id,
+        sources=tuple(document.sources),
     )
 
 

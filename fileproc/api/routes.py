@@ -95,13 +95,20 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             "As JSON over files that are there already, or as a form with a `job` part (the same "
             "JSON) and the files. Put `job` first: then a file of the wrong type is refused in "
             "its first 64 KiB. In a form `inputs` may be omitted (all file parts, in order) or "
-            'pick parts by name: `{"part": "cover"}`.'
+            'pick parts by name: `{"part": "cover"}`. `{"url": "https://..."}` is fetched by the '
+            "worker, anew for each attempt."
         ),
         answers={200: _FINISHED, 202: _ACCEPTED},
         query=models.SubmitQuery,
         headers=(_KEY, _PREFER),
         body=Body.JOB,
-        errors=(*_UPLOAD, errors.NotFoundError, *_IDEMPOTENT, *_FULL),
+        errors=(
+            *_UPLOAD,
+            errors.UrlNotAllowedError,
+            errors.NotFoundError,
+            *_IDEMPOTENT,
+            *_FULL,
+        ),
         submits=True,
         repeats=Repeats.OWN,
     ),

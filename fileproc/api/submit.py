@@ -20,14 +20,13 @@ from fileproc.api.drafts import (
     check_count,
     check_fit,
     draft_from_query,
-    files_by_id,
     operation_of,
 )
 from fileproc.api.forms import JobForm
 from fileproc.api.idempotency import Claim, claimed, key_of
 from fileproc.api.models import PutQuery, SubmitQuery, job_of_body
 from fileproc.api.reading import parse_json, query_params, read_body, read_query
-from fileproc.api.templates import draft_for
+from fileproc.api.templates import draft_over
 from fileproc.api.uploads import Uploads, empty_file
 from fileproc.errors import InvalidRequestError, UnsupportedMediaTypeError
 from fileproc.jobs import FileInfo
@@ -69,12 +68,8 @@ async def _from_json(api: Api, caller: Caller, request: web.Request, key: str | 
     body = await Body(request, api.settings).read(limit, "max_json_bytes", "A JSON body")
     value = parse_json(body)
     asked = read_body(job_of_body(value), value)
-    wanted = [(ref.file_id, f"/inputs/{place}/file_id") for place, ref in enumerate(asked.inputs)]
     async with claimed(api, caller, key) as claim:
-        draft = await draft_for(api, caller, asked, claim)
-        check_count(api, draft.plan, len(wanted))
-        check_fit(draft, len(wanted))
-        files = await files_by_id(api, caller, draft.plan, wanted) if wanted else []
+        draft, files = await draft_over(api, caller, asked, claim)
         return await accept(api, caller, draft, inputs=files, brought=[], claim=claim)
 
 

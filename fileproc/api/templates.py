@@ -13,20 +13,34 @@ from fileproc.api import problems
 from fileproc.api.access import check_scopes
 from fileproc.api.body import Body, refuse_other_charsets
 from fileproc.api.context import Api, Caller, api_of, caller_of
-from fileproc.api.drafts import Draft, draft_of, drafted, pipeline_of
+from fileproc.api.drafts import (
+    Draft,
+    check_count,
+    check_fit,
+    draft_of,
+    drafted,
+    files_by_id,
+    pipeline_of,
+    sources_of,
+)
 from fileproc.api.idempotency import Claim
 from fileproc.api.models import (
     TEMPLATE_NAME,
+    FileRef,
+    JobRequest,
     NoQuery,
     OperationAsked,
     PipelineAsked,
+    PipelineRequest,
     TemplateAsked,
+    TemplateJobRequest,
     TemplateQuery,
     TemplateRequest,
 )
 from fileproc.api.placeholders import check, filled, open_steps, with_values
 from fileproc.api.reading import parse_json, read_body, read_query
 from fileproc.errors import FileprocError, NotFoundError
+from fileproc.jobs import FileInfo
 from fileproc.pipelines import RepeatedPipeline
 from fileproc.store import Replay, StoredTemplate
 
@@ -142,3 +156,23 @@ async def draft_for(
     draft = replace(drafted(api, asked, plan, {}), template=template, asked_as=asked_as)
     check_scopes(caller, draft)
     return draft
+
+
+async def draft_over(
+    api: Api, caller: Caller, asked: JobRequest | PipelineRequest | TemplateJobRequest, claim: Claim
+) -> tuple[Draft, list[FileInfo]]:
+    """The draft of a JSON body, judged with its inputs; and those of them that are files.
+
+    Raises:
+        FileprocError: as `draft_for`, `sources_of` and `files_by_id`.
+    """
+    draft = await draft_for(api, caller, asked, claim)
+    check_count(api, draft.plan, len(asked.inputs))
+    check_fit(draft, len(asked.inputs))
+    draft = replace(draft, sources=sources_of(api, asked.inputs))
+    wanted = [
+        (ref.file_id, f"/inputs/{place}/file_id")
+        for place, ref in enumerate(asked.inputs)
+        if isinstance(ref, FileRef)
+    ]
+    return draft, await files_by_id(api, caller, draft.plan, wanted) if wanted else []

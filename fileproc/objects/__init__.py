@@ -7,6 +7,7 @@ our own making. Only what every S3 server does alike is used: no conditional wri
 lifecycle rules, no presigned POST, contiguous part numbers.
 """
 
+from fileproc.objects.files import removed_on_error, save
 from fileproc.objects.keys import (
     attempt_prefix,
     file_key,
@@ -30,4 +31,6 @@ __all__ = [
     "journal_key",
     "journal_root",
     "open_object_store",
+    "removed_on_error",
+    "save",
 ]

@@ -13,7 +13,19 @@ Both raise `UrlNotAllowedError`; the session raises it out of the request, befor
 """
 
 from fileproc.outbound.addresses import Networks, refusal
+from fileproc.outbound.download import Download, Room, open_download, timed_out
 from fileproc.outbound.guard import Outbound, open_outbound
-from fileproc.outbound.urls import check_url
+from fileproc.outbound.urls import MAX_URL_CHARS, check_url
 
-__all__ = ["Networks", "Outbound", "check_url", "open_outbound", "refusal"]
+__all__ = [
+    "MAX_URL_CHARS",
+    "Download",
+    "Networks",
+    "Outbound",
+    "Room",
+    "check_url",
+    "open_download",
+    "open_outbound",
+    "refusal",
+    "timed_out",
+]

@@ -9,18 +9,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import random
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from fileproc import __version__
 from fileproc.crashpoints import crash_point
-from fileproc.errors import FileprocError, StorageUnavailableError, StoreUnavailableError
-from fileproc.jobs import FileInfo, JobResult, OutputInfo, Progress, Provenance, StepStatus
-from fileproc.objects import attempt_prefix, file_key
+from fileproc.errors import FileprocError, StoreUnavailableError
+from fileproc.jobs import Fetched, JobResult, OutputInfo, Progress, Provenance, StepStatus
+from fileproc.objects import attempt_prefix
 from fileproc.operations import Input, Limits, Output, programs_of
 from fileproc.resources import Resources
 from fileproc.settings import Settings
@@ -33,6 +32,7 @@ from fileproc.telemetry import (
     get_logger,
 )
 from fileproc.worker.clamd import scanning
+from fileproc.worker.fetcher import Fetcher
 from fileproc.worker.held import Held
 from fileproc.worker.outcomes import (
     Canceled,
@@ -48,16 +48,13 @@ from fileproc.worker.pipeline import PipelineRun
 from fileproc.worker.progress import Throttle
 from fileproc.worker.sandbox import Assignment, Ending, Sandbox, ZygoteLost
 from fileproc.worker.scratch import Scratch
+from fileproc.worker.transfers import TRANSFERS_AT_ONCE, patiently, together
 
-TRANSFERS_AT_ONCE = 4
-STORAGE_PATIENCE_S = 60.0
-STORAGE_PAUSE_CAP_S = 5.0
 SETTLE_PAUSE_S = (0.1, 0.5, 1.0, 2.0)
 MOST_REMEMBERED = 1_000
 HAND_BACK_S = 8.0  # below the time that the scheduler gives a cancelled executor
 
 log = get_logger(__name__)
-_T = TypeVar("_T")
 
 
 @dataclass(slots=True)
@@ -69,6 +66,7 @@ class Attempt:
     seconds: dict[str, float] = field(default_factory=dict)  # by phase
     steps: list[StepStatus] | None = None  # of a pipeline: how far each has come
     cpu_s: float = 0.0
+    fetched: list[Fetched] = field(default_factory=list)  # what was found at URLs
 
     @contextlib.contextmanager
     def timed(self, phase: str) -> Iterator[None]:
@@ -88,6 +86,7 @@ class Executor:
         self._settings = resources.settings
         self._queue = resources.store.queue
         self._objects = resources.objects
+        self._fetcher = Fetcher(resources)
         self._run_child = scanning(resources.settings, sandbox.run)
         self._scratch = scratch
         self._held = held
@@ -137,7 +136,7 @@ class Executor:
         try:
             async with self._scratch.attempt(lease) as folder:
                 with attempt.timed("fetch"):
-                    inputs = await self._fetch(lease, folder)
+                    inputs, attempt.fetched = await self._fetcher.fetch(lease.document, folder)
                 crash_point("input-fetched")
                 with attempt.timed("run"):
                     ending = await self._run(attempt, folder, inputs)
@@ -161,24 +160,9 @@ class Executor:
                 usage=ending.usage,
                 provenance=Provenance(engine=ending.engine, fileproc=__version__),
                 steps=attempt.steps,
+                fetched=attempt.fetched or None,
             )
         )
-
-    async def _fetch(self, lease: Lease, folder: Path) -> list[Input]:
-        """Bring the inputs to the scratch folder, checked against size and digest."""
-        gate = asyncio.Semaphore(TRANSFERS_AT_ONCE)
-
-        async def fetch(number: int, info: FileInfo) -> Input:
-            path = folder / "in" / str(number)
-            async with gate:
-                await _patiently(
-                    lambda: self._objects.get_file(
-                        file_key(info.file_id), path, size=info.size, sha256=info.sha256
-                    )
-                )
-            return Input(path, info.name, info.size, info.sha256, info.type)
-
-        return await _all([fetch(i, info) for i, info in enumerate(lease.document.inputs)])
 
     async def _run(self, attempt: Attempt, folder: Path, inputs: list[Input]) -> Ending:
         lease = attempt.lease
@@ -220,7 +204,7 @@ class Executor:
         async def publish(number: int, output: Output) -> OutputInfo:
             async with gate:
                 crash_point("before-put")
-                stored = await _patiently(
+                stored = await patiently(
                     lambda: self._objects.put_file(
                         f"{prefix}{number}", output.path, content_type=output.type
                     )
@@ -230,7 +214,7 @@ class Executor:
                 name=output.name, size=stored.size, sha256=stored.sha256, type=output.type
             )
 
-        return await _all([publish(i, output) for i, output in enumerate(outputs)])
+        return await together([publish(i, output) for i, output in enumerate(outputs)])
 
     def _after_zygote_death(self, lease: Lease, prefix: str) -> Outcome:
         """Handed back once; a job that is there at a second death is taken to be its cause."""
@@ -288,37 +272,6 @@ def limits_for(settings: Settings, lease: Lease) -> Limits:
         output_files=settings.max_output_files,
         threads=os.cpu_count() or 1,
     )
-
-
-async def _patiently(transfer: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
-    """Repeat a transfer while the storage is away.
-
-    That is no fault of the job's: it costs no attempt, and what the child made is not made again.
-    Waiting jobs keep their slots, so a worker takes no others meanwhile.
-
-    Raises:
-        StorageUnavailableError: it was away for too long; then the attempt fails, as transient.
-    """
-    loop = asyncio.get_running_loop()
-    deadline, ceiling = loop.time() + STORAGE_PATIENCE_S, 0.2
-    while True:
-        try:
-            return await transfer()
-        except StorageUnavailableError:
-            if loop.time() > deadline:
-                raise
-        await asyncio.sleep(random.uniform(ceiling / 2, ceiling))  # noqa: S311 - spreads load
-        ceiling = min(2 * ceiling, STORAGE_PAUSE_CAP_S)
-
-
-async def _all(transfers: list[Coroutine[Any, Any, _T]]) -> list[_T]:
-    """All results in order; the first error cancels the others and comes out by itself."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(transfer) for transfer in transfers]
-    except* FileprocError as errors:
-        raise errors.exceptions[0] from None
-    return [task.result() for task in tasks]
 
 
 async def _seen_through(task: asyncio.Task[None]) -> bool:

@@ -10,6 +10,7 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from fileproc.api import make_app
+from fileproc.outbound import open_outbound
 from fileproc.resources import Resources
 from fileproc.store import open_store
 from support.books import Books
@@ -37,8 +38,9 @@ async def serve(settings: Settings, objects: ObjectStore) -> AsyncIterator[Serve
 
     @asynccontextmanager
     async def opener(chosen: Settings) -> AsyncIterator[Resources]:
-        async with open_store(chosen) as store:  # the storage is shared: it is slow to open
-            yield Resources(chosen, store, objects)
+        # The storage is shared: it is slow to open.
+        async with open_store(chosen) as store, open_outbound(chosen) as outbound:
+            yield Resources(chosen, store, objects, outbound)
 
     async def start(**others: Any) -> Client:
         app = make_app(settings.model_copy(update=others), opener)

@@ -22,6 +22,7 @@ from fileproc.objects import attempt_prefix
 from fileproc.settings import Settings
 from fileproc.store import Pulse, Settlement, Verdict
 from fileproc.worker import executor as module
+from fileproc.worker import transfers
 from fileproc.worker.executor import limits_for
 from fileproc.worker.sandbox import Assignment, Ending, ZygoteLost
 from support.books import Books
@@ -155,7 +156,7 @@ class TestSuccess:
         monkeypatch.setattr(stage.objects, "get_file", counted)
         document = make_job().document.model_copy(update={"inputs": infos})
         await stage.executor.execute(await stage.lease(document=document, new_files=infos))
-        assert most == module.TRANSFERS_AT_ONCE
+        assert most == transfers.TRANSFERS_AT_ONCE
 
     async def test_progress_is_written_beside_the_lease(self, stage: Stage, books: Books) -> None:
         said = Progress(phase="reading", done=1, total=2)
@@ -220,7 +221,7 @@ class TestFailure:
         error_class: ErrorClass,
     ) -> None:
         monkeypatch.setattr("fileproc.jobs.BACKOFF_BASE_S", 0.0)
-        monkeypatch.setattr(module, "STORAGE_PATIENCE_S", -1)
+        monkeypatch.setattr(transfers, "STORAGE_PATIENCE_S", -1)
         lease = await stage.lease()
         failing(monkeypatch, stage.objects, "put_file", error)
         await stage.executor.execute(lease)
@@ -254,7 +255,7 @@ class TestFailure:
     async def test_storage_that_is_away_for_long_is_asked_ever_more_rarely(
         self, monkeypatch: pytest.MonkeyPatch, waits: Waits
     ) -> None:
-        monkeypatch.setattr(module, "random", waits)
+        monkeypatch.setattr(transfers, "random", waits)
         answers: list[Exception | str] = [*[StorageUnavailableError("Away.")] * 7, "there"]
 
         async def transfer() -> str:
@@ -263,7 +264,7 @@ class TestFailure:
                 raise answer
             return answer
 
-        assert await module._patiently(transfer) == "there"
+        assert await transfers.patiently(transfer) == "there"
         ceilings = [0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
         assert [least for least, _ in waits.asked] == pytest.approx([top / 2 for top in ceilings])
         assert waits.slept == pytest.approx(ceilings)
@@ -280,7 +281,7 @@ class TestFailure:
     async def test_first_of_several_transfers_to_fail_is_what_is_shown(
         self, stage: Stage, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(module, "STORAGE_PATIENCE_S", -1)
+        monkeypatch.setattr(transfers, "STORAGE_PATIENCE_S", -1)
         lease = await stage.lease()
         away = StorageUnavailableError("The storage is away.")
         failing(monkeypatch, stage.objects, "put_file", away, away)

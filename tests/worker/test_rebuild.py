@@ -601,7 +601,7 @@ async def test_empty_store_is_rebuilt_at_start_where_the_setting_allows(
     await shipper.ship()
     books.wipe()
     allowed = resources.settings.model_copy(update={"rebuild_empty": True})
-    await found_empty(type(resources)(allowed, resources.store, resources.objects))
+    await found_empty(dataclasses.replace(resources, settings=allowed))
     assert (await resources.store.jobs.get("acme", new.id)).state is JobState.QUEUED
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import cycle
 
@@ -37,6 +37,8 @@ class Canary:
             pass
         finally:
             writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
 
 
 @pytest.fixture
@@ -76,7 +78,7 @@ class FakeDns(AbstractResolver):
 
 
 def of(**others: object) -> Settings:
-    given = {"outbound_ports": "1-65535", "outbound_connect_s": 2, **others}
+    given = {"outbound_ports": "1-65535", "outbound_connect_s": 50, **others}
     return Settings(_env_file=None, **given)  # type: ignore[arg-type]  # pydantic's own
 
 
@@ -146,6 +148,7 @@ async def test_a_redirect_inwards_is_refused_at_its_hop(canary: Canary) -> None:
         location = f"http://127.0.0.2:{canary.port}/"
         writer.write(f"HTTP/1.1 302 Found\r\nLocation: {location}\r\n\r\n".encode())
         writer.close()
+        await writer.wait_closed()
 
     canary_there = await asyncio.start_server(canary.serve, "127.0.0.2", canary.port)
     async with (

@@ -1,0 +1,115 @@
+"""The inputs of an attempt, brought to its scratch folder: from the storage, or from URLs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+
+from yarl import URL
+
+from fileproc.errors import BadInput
+from fileproc.jobs import Fetched, FileInfo, JobDocument, Source
+from fileproc.objects import file_key, removed_on_error, save
+from fileproc.operations import Input, Operation, catalogue, clean_name
+from fileproc.operations.types import HEAD_BYTES, detect, extension_for_type
+from fileproc.outbound import Room, open_download, timed_out
+from fileproc.resources import Resources
+from fileproc.telemetry import FETCHED
+from fileproc.worker.transfers import TRANSFERS_AT_ONCE, patiently, together
+
+
+class Fetcher:
+    def __init__(self, resources: Resources) -> None:
+        self._settings = resources.settings
+        self._objects = resources.objects
+        self._outbound = resources.outbound
+
+    async def fetch(self, document: JobDocument, folder: Path) -> tuple[list[Input], list[Fetched]]:
+        """All inputs in order, and what was found at those that are URLs.
+
+        What comes from the storage is checked against size and digest; of what comes from a URL
+        nothing is known before, so it is measured and judged here.
+
+        Raises:
+            JobError: one cannot be had, or is not taken.
+            ObjectMissingError, StorageUnavailableError: from the storage.
+        """
+        gate = asyncio.Semaphore(TRANSFERS_AT_ONCE)
+        room = Room(self._settings.max_upload_bytes)
+        operation = catalogue(debug=True).get(document.operation)
+        fetched: list[Fetched] = []
+
+        async def fetch(place: int, wanted: FileInfo | Source) -> Input:
+            path = folder / "in" / str(place)
+            async with gate:
+                if isinstance(wanted, FileInfo):
+                    return await self._stored(wanted, path)
+                found = await self._from_source(wanted, path, room, operation)
+            fetched.append(found)
+            return Input(path, found.name, found.size, found.sha256, found.type)
+
+        inputs = await together([fetch(*each) for each in enumerate(_in_order(document))])
+        return inputs, sorted(fetched, key=lambda found: found.place)
+
+    async def _stored(self, info: FileInfo, path: Path) -> Input:
+        await patiently(
+            lambda: self._objects.get_file(
+                file_key(info.file_id), path, size=info.size, sha256=info.sha256
+            )
+        )
+        return Input(path, info.name, info.size, info.sha256, info.type)
+
+    async def _from_source(
+        self, source: Source, path: Path, room: Room, operation: Operation | None
+    ) -> Fetched:
+        try:
+            async with (
+                asyncio.timeout(self._settings.import_timeout_s),
+                removed_on_error(path),
+                self._opened(source.url, room) as (declared, chunks),
+                aclosing(chunks),
+            ):
+                stored = await save(chunks, path)
+        except TimeoutError as exc:
+            raise timed_out() from exc
+        FETCHED.inc(stored.size)
+        if not stored.size:
+            raise BadInput("The URL answered with an empty file.", code="empty_file")
+        head = await asyncio.to_thread(_head_of, path)
+        name = source.name or URL(source.url).name
+        found = detect(head, name=name, declared=declared, whole=stored.size <= len(head))
+        if operation is not None and not operation.takes(found):  # steps judge for themselves
+            accepted = ", ".join(operation.accepts)
+            raise BadInput(
+                f"The file at the URL is {found}; {operation.name} takes {accepted}.",
+                code="type_mismatch",
+            )
+        return Fetched(
+            place=source.place,
+            name=clean_name(name, fallback="file" + extension_for_type(found)),
+            size=stored.size,
+            sha256=stored.sha256,
+            type=found,
+            declared_type=declared,
+        )
+
+    @asynccontextmanager
+    async def _opened(
+        self, url: str, room: Room
+    ) -> AsyncIterator[tuple[str | None, AsyncGenerator[bytes]]]:
+        async with open_download(self._outbound, url) as download:
+            yield download.declared_type, download.chunks(room)
+
+
+def _in_order(document: JobDocument) -> Iterator[FileInfo | Source]:
+    by_place = {source.place: source for source in document.sources}
+    files = iter(document.inputs)
+    for place in range(len(document.inputs) + len(by_place)):
+        yield by_place[place] if place in by_place else next(files)
+
+
+def _head_of(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(HEAD_BYTES)

@@ -232,6 +232,7 @@ def _tell_of_rebuild(done: Rebuilt, *, dry_run: bool) -> None:
         f"of {done.owners} owners "
         "are in the journal"
     )
+    click.echo(f"{done.webhooks} webhooks, and {done.deliveries} deliveries that are not over")
     moment = f"up to {_time(done.up_to)}" if done.up_to else "and it is empty"
     click.echo(f"The journal has {done.objects} objects, {moment}.")
 

@@ -53,6 +53,11 @@ POINTS: dict[str, tuple[str, str]] = {
     "ship-stored": (WORKER, "a batch is in the journal, the mark has not moved"),
     "compact-stored": (WORKER, "a snapshot is in the journal beside what it stands for"),
     "compact-deleted": (WORKER, "some of what the snapshot stands for is deleted"),
+    "events-judged": (WORKER, "events are read for webhooks, nothing of them is queued"),
+    "deliveries-queued": (WORKER, "deliveries are queued, the mark of the events has moved"),
+    "delivery-taken": (WORKER, "a delivery is leased and not sent"),
+    "delivery-sent": (WORKER, "a delivery is sent and answered, this is not written down"),
+    "delivery-settled": (WORKER, "the outcome of a delivery is written down"),
 }
 
 

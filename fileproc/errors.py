@@ -145,6 +145,18 @@ class IdempotencyMismatchError(FileprocError):
     code, status, title = "idempotency_mismatch", 422, "The key was used for another request"
 
 
+class WebhookPendingError(FileprocError):
+    code, status, title = "delivery_pending", 409, "The delivery is not over"
+
+
+class WebhookDisabledError(FileprocError):
+    code, status, title = "webhook_disabled", 409, "The webhook is disabled"
+
+
+class WebhookBuiltInError(FileprocError):
+    code, status, title = "webhook_built_in", 409, "The webhook `jobs` is always there"
+
+
 # --- limits and engines ----------------------------------------------------------------------
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import time
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-_PATTERN = re.compile(r"(?:job|batch|file|key|wrk)_[0-7][0-9a-hjkmnp-tv-z]{25}")
+_PATTERN = re.compile(r"(?:job|batch|file|key|wrk|wh|msg)_[0-7][0-9a-hjkmnp-tv-z]{25}")
 
 
 def _uuid7() -> int:
@@ -23,7 +24,16 @@ def _uuid7() -> int:
 
 def new_id(prefix: str) -> str:
     """A fresh id such as `job_01kqb4h0nme8atrb9rgb0yvm3j`."""
-    value = _uuid7()
+    return _spelled(prefix, _uuid7())
+
+
+def id_of(prefix: str, what: str) -> str:
+    """An id that is always the same for the same `what`; it does not sort by time."""
+    digest = hashlib.blake2b(what.encode(), digest_size=16).digest()
+    return _spelled(prefix, int.from_bytes(digest))
+
+
+def _spelled(prefix: str, value: int) -> str:
     return prefix + "_" + "".join(_ALPHABET[value >> shift & 31] for shift in range(125, -1, -5))
 
 

@@ -265,6 +265,13 @@ class PipelineProblem(Problem, Trail):
     """Of a job with steps."""
 
 
+class JobHook(Record):
+    """Where the events of one job are sent."""
+
+    url: str
+    events: list[str] = Field(description="Their types, such as `job.succeeded`.")
+
+
 class JobDocument(Record):
     """What the client asked for; written once, at accept.
 
@@ -289,6 +296,7 @@ class JobDocument(Record):
     retention_s: int | None = None
     retry_of: str | None = None
     batch: str | None = None
+    webhook: JobHook | None = None
 
 
 class JobResult(Trail):

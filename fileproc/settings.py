@@ -24,6 +24,7 @@ from fileproc import crashpoints
 from fileproc.errors import SettingsError
 from fileproc.networks import networks
 from fileproc.rates import parse_rate
+from fileproc.webhooks import schedule
 
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:.]+\](:[0-9]{1,5})?")
 
@@ -238,6 +239,41 @@ class Settings(BaseSettings):
     retention_s: Positive = Field(86_400, description="Job and files go so long after its end.")
     url_ttl_s: Positive = Field(900, le=604_800, description="Life of a presigned URL.")
 
+    webhook_schedule_s: str = Field(
+        "5,300,1800,7200,18000,36000,50400,72000,86400",
+        description="Waits between the attempts of a delivery to a webhook, each lengthened by up"
+        " to a fifth at random.",
+    )
+    webhook_timeout_s: PositiveSeconds = Field(
+        15, description="A webhook must have answered in so long."
+    )
+    webhook_concurrency: Positive = Field(64, description="Deliveries that a worker has under way.")
+    webhook_owner_concurrency: Positive = Field(
+        16, description="Deliveries of one owner under way at once."
+    )
+    webhook_endpoint_concurrency: Positive = Field(
+        4, description="Deliveries to one endpoint under way at once."
+    )
+    webhook_disable_s: PositiveSeconds = Field(
+        432_000, description="A webhook to which no delivery succeeds for so long is disabled."
+    )
+    webhook_secret_overlap_s: PositiveSeconds = Field(
+        86_400, description="A secret that was rotated signs so long beside the new one."
+    )
+    webhook_log_s: Positive = Field(
+        604_800, description="A delivery can be looked at, and repeated, so long after its end."
+    )
+    webhook_log_entries: Positive = Field(
+        200, description="Deliveries that are over, kept for one endpoint."
+    )
+    max_webhooks: Positive = Field(20, description="Webhooks of one owner.")
+    max_pending_deliveries: Positive = Field(
+        10_000, description="Deliveries of one owner that may wait; what exceeds them is skipped."
+    )
+    max_webhook_bytes: Positive = Field(
+        64 * 1024, description="Largest body sent to a webhook; a larger job is sent in short."
+    )
+
     journal_keep_s: Positive = Field(
         30 * 86_400, description="The journal forgets a job so long after its end."
     )
@@ -392,6 +428,12 @@ class Settings(BaseSettings):
     @classmethod
     def _rate(cls, value: str) -> str:
         parse_rate(value)
+        return value
+
+    @field_validator("webhook_schedule_s")
+    @classmethod
+    def _schedule(cls, value: str) -> str:
+        schedule(value)
         return value
 
     @field_validator("crash_at")

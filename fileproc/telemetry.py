@@ -65,6 +65,20 @@ JOURNAL_SHIPPED = Counter("fileproc_journal_entries_total", "Event entries store
 JOURNAL_LAG = Gauge(
     "fileproc_journal_lag_seconds", "Age of the oldest event that is not in object storage"
 )
+DELIVERIES = Counter(
+    "fileproc_webhook_deliveries_total", "Deliveries to webhooks, by outcome", ("outcome",)
+)
+DELIVERY_SECONDS = Histogram(
+    "fileproc_webhook_attempt_duration_seconds",
+    "Time of an attempt, by what came of it",
+    ("answer",),
+    buckets=_REQUEST_BUCKETS,
+)
+WEBHOOKS_DISABLED = Counter("fileproc_webhooks_disabled_total", "Webhooks disabled by failing")
+WEBHOOK_LAG = Gauge(
+    "fileproc_webhook_lag_seconds", "Age of the oldest event not yet made into deliveries"
+)
+WEBHOOK_OVERDUE = Gauge("fileproc_webhook_overdue_seconds", "By how much deliveries are late")
 
 # --- both --------------------------------------------------------------------------------------
 QUEUE_JOBS = Gauge("fileproc_queue_jobs", "Jobs in the queue", ("lane", "place"))

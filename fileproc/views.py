@@ -11,6 +11,7 @@ from fileproc.jobs import Fetched, FileInfo, Job, JobState, Source
 from fileproc.operations import Operation, secret_params
 from fileproc.pipelines import output_steps
 from fileproc.settings import Settings
+from fileproc.webhooks import TEST
 
 MASK = "********"
 
@@ -54,6 +55,7 @@ def job_view(job: Job) -> dict[str, Any]:
         "retry_of": document.retry_of,
         "retried_as": job.retried_as,
         "batch": document.batch,
+        "webhook": document.webhook,
         "labels": document.labels,
         "metadata": document.metadata,
         "inputs": _inputs(job),
@@ -72,6 +74,35 @@ def _start_before(job: Job) -> datetime | None:
         return None
     begins = max(job.created_at, document.run_at or job.created_at)
     return begins + timedelta(seconds=document.expires_in)
+
+
+def event_body(kind: str, at: datetime, job: Job, most_bytes: int) -> bytes:
+    """A job as webhooks get it: its view, or where that is too long, what it is about in short."""
+    view = job_view(job)
+    body = to_json({"type": kind, "timestamp": at, "data": view})
+    if len(body) <= most_bytes:
+        return body
+    short = {name: view[name] for name in _IN_SHORT} | {"truncated": True}
+    return to_json({"type": kind, "timestamp": at, "data": short})
+
+
+def lost_event_body(kind: str, at: datetime, job_id: str) -> bytes:
+    """As `event_body`, of a job that was deleted meanwhile."""
+    data = {"id": job_id, "object": "job", "state": kind.rpartition(".")[2], "deleted": True}
+    return to_json({"type": kind, "timestamp": at, "data": data})
+
+
+def test_body(at: datetime, webhook_id: str) -> str:
+    """What is sent to try a webhook, as JSON."""
+    body = {"type": TEST, "timestamp": at, "data": {"webhook_id": webhook_id}}
+    return to_json(body).decode()
+
+
+_IN_SHORT = (
+    *("id", "object", "version", "state", "lane", "operation", "created_at", "started_at"),
+    *("finished_at", "expires_at", "attempt", "max_attempts", "retry_of", "labels", "error"),
+    "links",
+)
 
 
 def _params(operation: str, params: dict[str, Any]) -> dict[str, Any]:

@@ -71,6 +71,8 @@ async def accept(
             return _replayed(claim, mark)
         new = replace(new, reservation=claim, fingerprint=mark)
     check_scopes(caller, draft)  # asked earlier where that spares an upload; here for every way in
+    if draft.webhook is not None:  # what signs it must be there before it can be due
+        await api.resources.store.webhooks.ensure_jobs(caller.owner)
     crash_point("before-accept")
     job_id, accepted_at = await _written(api, new, uploads)
     crash_point("accepted")
@@ -124,6 +126,7 @@ def new_job(
             timeout_s=draft.timeout_s,
             retry_of=draft.retry_of,
             batch=draft.batch,
+            webhook=draft.webhook,
         ),
         max_attempts=draft.max_attempts or api.settings.max_attempts,
         retention_s=draft.retention_s or api.settings.retention_s,

@@ -50,6 +50,8 @@ async def create_batch(request: web.Request) -> web.StreamResponse:
         if isinstance(claim, Replay):
             batch_id = _replayed(claim, new)
         else:
+            if any(job.draft.webhook for job in jobs):
+                await api.resources.store.webhooks.ensure_jobs(caller.owner)
             crash_point("before-accept")
             batch_id = await api.resources.store.batches.accept(new)
             crash_point("accepted")

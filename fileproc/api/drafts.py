@@ -14,6 +14,7 @@ from fileproc import operations
 from fileproc.api.models import (
     MAX_METADATA_BYTES,
     JobOptions,
+    JobWebhook,
     OperationAsked,
     PipelineAsked,
     PutQuery,
@@ -28,7 +29,7 @@ from fileproc.errors import (
     ProgramMissingError,
     UrlNotAllowedError,
 )
-from fileproc.jobs import JOB_INPUTS, FileInfo, Source, Step
+from fileproc.jobs import JOB_INPUTS, FileInfo, JobHook, Source, Step
 from fileproc.operations import Operation, clean_name
 from fileproc.outbound import check_url
 from fileproc.pipelines import Pipeline, planned, pointer_to
@@ -64,6 +65,7 @@ class Draft:
     retry_of: str | None = None
     batch: str | None = None
     template: str | None = None
+    webhook: JobHook | None = None
     asked_as: list[Any] | None = None
     sources: tuple[Source, ...] = ()
 
@@ -83,6 +85,7 @@ class Draft:
             self.retention_s,
             self.retry_of,
             *self._timing(),
+            *([self.webhook.model_dump()] if self.webhook else []),
             # The same request stays the same when there is a newer version of its template.
             *(self.asked_as or (step.model_dump() for step in self.steps)),
             *(source.model_dump() for source in self.sources),
@@ -150,7 +153,26 @@ def drafted(api: Api, asked: JobOptions, plan: Plan, params: dict[str, Any]) -> 
         run_at=asked.run_at,
         expires_in=asked.expires_in,
         timeout_s=asked.timeout_s,
+        webhook=_hook(api, asked.webhook) if asked.webhook else None,
     )
+
+
+def _hook(api: Api, asked: JobWebhook) -> JobHook:
+    check_hook_url(api, asked.url, "/webhook/url")
+    return JobHook(url=asked.url, events=[str(event) for event in asked.events])
+
+
+def check_hook_url(api: Api, url: str, pointer: str) -> None:
+    """Refuse what could never be called; `pointer` is where a body names it.
+
+    Raises:
+        UrlNotAllowedError: see `check_url`.
+    """
+    try:
+        check_url(url, api.settings)
+    except UrlNotAllowedError as exc:
+        exc.errors = [{"pointer": pointer, "detail": exc.detail}]
+        raise
 
 
 def pipeline_of(

@@ -27,6 +27,7 @@ class Tag(StrEnum):
     KEYS = "Keys"
     LIMITS = "Limits"
     ADMIN = "Administration"
+    WEBHOOKS = "Webhooks"
     OPERATIONS = "Operations"
     SERVICE = "Service"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from fileproc.api.models import BATCH_ID, FILE_ID, JOB_ID
+from fileproc.api.webhook_models import DELIVERY_ID, WEBHOOK_ID
 
 JOB: Final[dict[str, Any]] = {
     "id": JOB_ID,
@@ -32,6 +33,7 @@ JOB: Final[dict[str, Any]] = {
     "retry_of": None,
     "retried_as": None,
     "batch": None,
+    "webhook": None,
     "labels": {"album": "summer"},
     "metadata": {},
     "inputs": [
@@ -253,3 +255,45 @@ TEMPLATE_SAMPLE: Final = """curl -X PUT "$FILEPROC_URL/v1/templates/thumbs" \\
       "small": {"operation": "image.resize", "params": {"width": {"$var": "width"}},
                 "for_each": true},
       "zip": {"operation": "archive.create", "needs": ["small"]}}}'"""
+
+WEBHOOK: Final[dict[str, Any]] = {
+    "id": WEBHOOK_ID,
+    "object": "webhook",
+    "url": "https://example.com/hooks/fileproc",
+    "events": ["job.succeeded", "job.failed"],
+    "description": "",
+    "enabled": True,
+    "disabled_reason": None,
+    "disabled_at": None,
+    "failing_since": None,
+    "skipped": 0,
+    "created_at": "2026-11-22T08:15:30.120000Z",
+    "updated_at": "2026-11-22T08:15:30.120000Z",
+    "old_secret_until": None,
+}
+
+NEW_WEBHOOK: Final[dict[str, Any]] = {
+    **WEBHOOK,
+    "secret": "whsec_c2l4dGVlbiBieXRlcyBvciB0d28gb2Ygc2FsdCE=",
+}
+
+DELIVERY: Final[dict[str, Any]] = {
+    "id": DELIVERY_ID,
+    "object": "delivery",
+    "webhook_id": WEBHOOK_ID,
+    "type": "job.succeeded",
+    "job_id": JOB_ID,
+    "url": None,
+    "state": "pending",
+    "created_at": "2026-11-22T08:15:30.161000Z",
+    "finished_at": None,
+    "next_attempt_at": "2026-11-22T08:15:35.611000Z",
+    "attempts": 1,
+    "tries": [{"at": "2026-11-22T08:15:30.200000Z", "status": 503, "error": None}],
+    "note": None,
+}
+
+WEBHOOK_SAMPLE: Final = (
+    "curl \"$FILEPROC_URL/v1/webhooks\" -H 'Content-Type: application/json' \\\n"
+    '  -d \'{"url": "https://example.com/hooks/fileproc", "events": ["job.succeeded"]}\''
+)

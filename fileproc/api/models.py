@@ -10,6 +10,7 @@ import re
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
     BeforeValidator,
@@ -20,10 +21,11 @@ from pydantic import (
     Tag,
 )
 
-from fileproc.jobs import JobState, OutputInfo, Progress, Provenance, StepStatus, Usage
+from fileproc.jobs import JobHook, JobState, OutputInfo, Progress, Provenance, StepStatus, Usage
 from fileproc.jobs import Problem as JobProblem
 from fileproc.outbound import MAX_URL_CHARS
 from fileproc.pipelines import MAX_STEPS
+from fileproc.webhooks import LAST, EventType
 
 MAX_WAIT_S = 60
 MAX_PAGE = 200
@@ -163,6 +165,33 @@ FormInput = Annotated[
 ]
 
 
+def _each_once(events: list[EventType]) -> list[EventType]:
+    return list(dict.fromkeys(events))
+
+
+Events = Annotated[
+    list[Annotated[EventType, Field(strict=False)]],  # as JSON has it: text
+    Field(min_length=1, max_length=50, description="What is sent there."),
+    AfterValidator(_each_once),
+]
+HookUrl = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=MAX_URL_CHARS,
+        description="Where it is sent: http or https, reachable from everywhere.",
+        examples=["https://example.com/hooks/fileproc"],
+    ),
+]
+
+
+class JobWebhook(Request):
+    """Where the events of this job are sent."""
+
+    url: HookUrl
+    events: Events = Field(default_factory=lambda: list(LAST), description="Omitted: its end.")
+
+
 class JobOptions(Request):
     """What can be said of any job, whatever it does."""
 
@@ -182,6 +211,9 @@ class JobOptions(Request):
     timeout_s: Timeout | None = None
     max_attempts: MaxAttempts | None = None
     retention_s: Retention | None = None
+    webhook: JobWebhook | None = Field(
+        None, description="Sent beside those to your endpoints, signed by the webhook `jobs`."
+    )
 
 
 class OneOperation(Request):
@@ -483,6 +515,7 @@ class JobView(BaseModel):
     retry_of: str | None = Field(description="The job that this one repeats.")
     retried_as: str | None = Field(description="The newest job that repeats this one.")
     batch: str | None = Field(description="The batch that it belongs to.")
+    webhook: JobHook | None = Field(description="Where the events of this job are sent.")
     labels: dict[str, str]
     metadata: dict[str, Any]
     inputs: list[InputView]

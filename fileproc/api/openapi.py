@@ -30,6 +30,7 @@ from fileproc.api.models import (
     PutQuery,
     TemplateJobRequest,
 )
+from fileproc.api.webhook_models import DELIVERY_ID, WEBHOOK_ID
 from fileproc.errors import (
     BadRequestError,
     FileprocError,
@@ -45,6 +46,7 @@ from fileproc.errors import (
 from fileproc.jobs import LANES
 from fileproc.operations import Operation
 from fileproc.store.owners import OWNER_NAME
+from fileproc.webhooks import JOBS
 
 Json = dict[str, Any]
 
@@ -57,6 +59,7 @@ _TAGS: Final = {
     Tag.TEMPLATES: "Pipelines that are kept by name, in versions, and filled in by jobs.",
     Tag.LIMITS: "What bounds you, and how much of it is used.",
     Tag.ADMIN: "What each owner is granted, and holding jobs back. For keys of the role admin.",
+    Tag.WEBHOOKS: "Where your events are sent, signed by Standard Webhooks 1.0.",
     Tag.OPERATIONS: "What can be done with a file.",
     Tag.KEYS: "Who may use this server, and for what. For keys of the role admin.",
     Tag.SERVICE: "For operators and monitoring.",
@@ -97,6 +100,22 @@ _PATH_PARAMETERS: Final[dict[str, Json]] = {
     "lane": {
         "description": "Name of the lane.",
         "schema": {"type": "string", "enum": list(LANES)},
+    },
+    "webhook": {
+        "description": "Id of the webhook; `jobs` is the one that sends what single jobs ask for.",
+        "schema": {
+            "type": "string",
+            "pattern": f"^({JOBS}|wh_[0-7][0-9a-hjkmnp-tv-z]{{25}})$",
+            "examples": [WEBHOOK_ID],
+        },
+    },
+    "delivery": {
+        "description": "Id of the delivery: the `webhook-id` of its message.",
+        "schema": {
+            "type": "string",
+            "pattern": "^msg_[0-7][0-9a-hjkmnp-tv-z]{25}$",
+            "examples": [DELIVERY_ID],
+        },
     },
     "id": {
         "description": "Id of the job.",

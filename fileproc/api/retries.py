@@ -85,6 +85,7 @@ def _again(api: Api, job: Job) -> Draft:
         timeout_s=document.timeout_s,
         retry_of=job.id,
         sources=tuple(document.sources),
+        webhook=document.webhook,
     )
 
 

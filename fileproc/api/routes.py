@@ -23,6 +23,7 @@ from fileproc.api import (
     streams,
     submit,
     templates,
+    webhook_routes,
 )
 from fileproc.api.batch_routes import BATCH_ENDPOINTS
 from fileproc.api.endpoints import Answer, Body, Endpoint, Errors, Repeats, RequestHeader, Tag
@@ -65,6 +66,7 @@ _UPLOAD: Errors = (
     errors.RequestTimeoutError,
     errors.StorageUnavailableError,
     errors.InsufficientStorageError,
+    errors.UrlNotAllowedError,
 )
 
 ENDPOINTS: Final[tuple[Endpoint, ...]] = (
@@ -369,6 +371,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         errors=(errors.NotFoundError,),
     ),
     *limit_routes.ENDPOINTS,
+    *webhook_routes.ENDPOINTS,
     # --- operations ----------------------------------------------------------------------------
     Endpoint(
         "GET",

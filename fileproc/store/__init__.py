@@ -11,6 +11,16 @@ from fileproc.settings import Settings
 from fileproc.store.apikeys import ApiKeys, KeyInfo, NewKey, Role
 from fileproc.store.batches import Batch, BatchDocument, Batches, BatchPage, NewBatch
 from fileproc.store.connection import Pipeline, connect
+from fileproc.store.deliveries import (
+    Deliveries,
+    Delivery,
+    DeliveryState,
+    Lot,
+    NewDelivery,
+    Outcome,
+    Posting,
+    message_id,
+)
 from fileproc.store.events import Event, EventFeed, Topic, Watch
 from fileproc.store.files import Files
 from fileproc.store.health import Health, StoreHealth
@@ -39,6 +49,7 @@ from fileproc.store.subscription import Break, Progressed, Subscription
 from fileproc.store.templates import StoredTemplate, Templates
 from fileproc.store.upkeep import Upkeep
 from fileproc.store.usage import DAY_MS, MOST_DAYS, DayUsage, Usage, Usages
+from fileproc.store.webhooks import Webhook, Webhooks
 
 __all__ = [
     "DAY_MS",
@@ -53,6 +64,9 @@ __all__ = [
     "Batches",
     "Break",
     "DayUsage",
+    "Deliveries",
+    "Delivery",
+    "DeliveryState",
     "Event",
     "EventFeed",
     "Grant",
@@ -64,14 +78,18 @@ __all__ = [
     "KeyInfo",
     "Lease",
     "Limits",
+    "Lot",
     "Memory",
     "Moved",
     "NewBatch",
+    "NewDelivery",
     "NewJob",
     "NewKey",
+    "Outcome",
     "Owner",
     "Owners",
     "Position",
+    "Posting",
     "Progressed",
     "Pulse",
     "Remembered",
@@ -90,6 +108,9 @@ __all__ = [
     "Usages",
     "Verdict",
     "Watch",
+    "Webhook",
+    "Webhooks",
+    "message_id",
     "needed",
     "open_store",
     "pack",
@@ -110,6 +131,8 @@ class Store:
     templates: Templates
     owners: Owners
     usage: Usages
+    webhooks: Webhooks
+    deliveries: Deliveries
     queue: Queue
     upkeep: Upkeep
     feed: EventFeed
@@ -168,6 +191,8 @@ async def open_store(settings: Settings, *, worker: str | None = None) -> AsyncI
             templates=Templates(pipeline, names),
             owners=Owners(pipeline, names, everybody),
             usage=Usages(pipeline, names),
+            webhooks=Webhooks(pipeline, names, settings),
+            deliveries=Deliveries(pipeline, names, settings),
             queue=Queue(
                 pipeline,
                 popping,

@@ -25,6 +25,7 @@ from fileproc.store.events import Event, flat, parse
 from fileproc.store.idempotency import LIFE_S
 from fileproc.store.keys import Keys
 from fileproc.store.templates import MOST_VERSIONS
+from fileproc.store.webhook_memory import WebhookMemory
 
 AT_ONCE = 2_000  # entries in a batch
 _NAME = re.compile(r"(snapshot_)?(\d+)-(\d+)_(\d+)-(\d+)")
@@ -145,18 +146,21 @@ class Memory:
         self.templates: dict[tuple[str, str], Versions] = {}  # by owner and name
         self.deleted_templates: dict[tuple[str, str], int] = {}  # when (ms)
         self.batches = BatchMemory()
+        self.hooks = WebhookMemory()
         # Of idempotency keys, by owner and hash: when (ms), fingerprint and answer.
         self.answers: dict[tuple[str, str], tuple[int, str]] = {}
         self.accounts = Accounts()
         self._others: dict[str, Callable[[Event, int], None]] = {  # what is no job, by its moves
             "answer": self._fold_answer,
             "batch": self.batches.fold,
+            "delivery": self.hooks.fold_delivery,
             "key": self._fold_key,
             "owner": self.accounts.fold_settings,
             "pause": self.accounts.fold_pause,
             "resume": self.accounts.fold_pause,
             "template": self._fold_template,
             "usage": self.accounts.fold_usage,
+            "webhook": self.hooks.fold,
         }
         self.last: StreamId = (0, 0)
         self._waiting: list[tuple[StreamId, int, int, Event]] = []  # for objects that overlap
@@ -305,6 +309,7 @@ class Memory:
         self.deleted = {job: told for job, told in self.deleted.items() if told[1] >= moment}
         templates = self.deleted_templates.items()
         self.deleted_templates = {name: when for name, when in templates if when >= moment}
+        self.hooks.forget_before(moment)
 
     def snapshot(self) -> Iterator[tuple[str, str]]:
         """Entries for `pack`: a line a job, and of everything else, and what was deleted lately."""
@@ -320,6 +325,7 @@ class Memory:
             for version, (since, definition) in versions.items():
                 yield f"{since}-0", f"{name} template_put {owner} {version} {definition}"
         yield from self.batches.snapshot(entry)
+        yield from self.hooks.lines()
         for (owner, key_hash), (when, kept) in self.answers.items():
             yield f"{when}-0", f"{key_hash} answer_kept {owner} 0 {kept}"
         yield from self.accounts.snapshot(entry)

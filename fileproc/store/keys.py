@@ -32,6 +32,18 @@
 | owners                  | zset    | owner with settings of its own -> changed (ms) | empty     |
 | usage:<owner>:<day>     | hash    | jobs, bytes, cpu (ms); days since 1970         | 93 d      |
 | limit:<...>             | list    | times of requests, of the rate limiter         | window    |
+| webhook:<owner>:<id>    | hash    | an endpoint: url, ev(ents), secrets, on, why   | delete    |
+| webhooks:<owner>        | zset    | its id -> created (ms)                         | empty     |
+| webhooks                | zset    | owner with an endpoint of their own -> ms      | empty     |
+| delivery:<id>           | hash    | a message, its body, its attempts              | its life  |
+| outbox:<owner>:<hook>   | zset    | id of a message -> due (ms)                    | empty     |
+| posting:<owner>         | set     | <hook>/<id> of messages that senders have      | empty     |
+| webhooks_due            | zset    | <owner>/<hook> -> to be looked at (ms)         | empty     |
+| webhooks_leases         | zset    | <owner>/<hook>/<id> -> end of its lease (ms)   | settle    |
+| log:<owner>:<hook>      | zset    | id of a message -> created (ms)                | its life  |
+| ended:<owner>:<hook>    | zset    | id of a message that is over -> ended (ms)     | its life  |
+| hooked                  | hash    | id of an open job -> its own hook (JSON)       | job over  |
+| webhooks_read           | string  | <entry>.<lines> of events made into messages   | -         |
 | events                  | stream  | one entry per script call: lines of events     | trimmed   |
 | schema                  | string  | version of all this                            | -         |
 | shipped                 | string  | last entry of events safe in object storage    | -         |
@@ -70,6 +82,10 @@ class Keys:
         self.shipped = f"{prefix}shipped"
         self.compacted = f"{prefix}compacted"
         self.schema = f"{prefix}schema"
+        self.webhook_owners = f"{prefix}webhooks"
+        self.webhooks_due = f"{prefix}webhooks_due"
+        self.webhooks_read = f"{prefix}webhooks_read"
+        self.hooked = f"{prefix}hooked"
         self.progress_channel = f"{prefix}progress"
 
     def job(self, job_id: str) -> str:
@@ -128,3 +144,18 @@ class Keys:
 
     def api_key(self, key_id: str) -> str:
         return f"{self.prefix}key:{key_id}"
+
+    def webhook(self, owner: str, webhook_id: str) -> str:
+        return f"{self.prefix}webhook:{owner}:{webhook_id}"
+
+    def webhooks(self, owner: str) -> str:
+        return f"{self.prefix}webhooks:{owner}"
+
+    def delivery(self, delivery_id: str) -> str:
+        return f"{self.prefix}delivery:{delivery_id}"
+
+    def outbox(self, owner: str, webhook_id: str) -> str:
+        return f"{self.prefix}outbox:{owner}:{webhook_id}"
+
+    def delivery_log(self, owner: str, webhook_id: str) -> str:
+        return f"{self.prefix}log:{owner}:{webhook_id}"

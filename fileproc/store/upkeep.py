@@ -11,7 +11,7 @@ from fileproc.errors import ErrorClass
 from fileproc.jobs import ATTEMPTS, LANES, Problem
 from fileproc.store.connection import Pipeline
 from fileproc.store.jobs import TOMBSTONE_S
-from fileproc.store.journal import Journal
+from fileproc.store.journal import Journal, stream_id
 from fileproc.store.keys import Keys
 
 AT_ONCE = 200
@@ -119,14 +119,15 @@ class Upkeep:
         await self._pipeline.command("ZADD", self._keys.trash, 0, what)
 
     async def trim_events(self, window_s: float) -> None:
-        """Drop events that are safe in object storage and older than the window."""
-        shipped = await self._pipeline.command("GET", self._keys.shipped)
-        if not shipped:
+        """Drop events that are safe in object storage, judged for webhooks, and old enough."""
+        marks = await self._pipeline.command("MGET", self._keys.shipped, self._keys.webhooks_read)
+        if not marks[0]:
             return
-        floor = await self.now_ms() - int(window_s * 1000)
-        if int(shipped.partition("-")[0]) > floor:
-            shipped = f"{floor}-0"
-        await self._pipeline.command("XTRIM", self._keys.events, "MINID", "~", shipped)
+        # No mark of the webhooks' reader: none has ever begun, and it begins with what is there.
+        ends = [stream_id(mark.partition(".")[0]) for mark in marks if mark]
+        floor = (await self.now_ms() - int(window_s * 1000), 0)
+        ms, seq = min(floor, *ends)
+        await self._pipeline.command("XTRIM", self._keys.events, "MINID", "~", f"{ms}-{seq}")
 
     async def live_prefix(self, job_id: str) -> tuple[str | None, str | None, str | None]:
         """(state, token, prefix of the published outputs) of a job; for the sweep of orphans."""

@@ -36,6 +36,7 @@ from fileproc.worker.rebuild import found_empty
 from fileproc.worker.sandbox import Sandbox, hide_process
 from fileproc.worker.scratch import Scratch, open_scratch
 from fileproc.worker.shipper import Shipper
+from fileproc.worker.webhooks import EventReader, Sender
 
 HAND_BACK_S = 10.0
 RETRY_S = 1.0
@@ -100,6 +101,8 @@ class Worker:
             chores = [
                 asyncio.create_task(Janitor(self.resources, self.id).run()),
                 asyncio.create_task(Shipper(self.resources, self.id).run()),
+                asyncio.create_task(EventReader(self.resources, self.id).run()),
+                asyncio.create_task(Sender(self.resources).run()),
             ]
             try:
                 await asyncio.gather(*lanes)

@@ -8,12 +8,14 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from fileproc.errors import GoneError, NotFoundError
-from fileproc.jobs import FINAL
+from fileproc.jobs import FINAL, JobDocument
 from fileproc.resources import Resources
-from fileproc.store import Memory, Remembered
+from fileproc.store import Memory, NewDelivery, Remembered
 from fileproc.store.owners import grant_of
 from fileproc.telemetry import get_logger
+from fileproc.views import test_body
 from fileproc.worker.shipper import read_all, read_spans
+from fileproc.worker.webhooks import Bodies
 
 AT_ONCE = 200
 
@@ -35,6 +37,8 @@ class Rebuilt:
         batches: batches that jobs were sent in.
         owners: owners with settings of their own.
         templates: templates, each with its versions.
+        webhooks: endpoints of webhooks.
+        deliveries: of these, what was not yet delivered and is queued again.
         objects: journal objects that there are.
         broken: of these, such as could not be read; the log names them.
         up_to: the moment of the last event in the journal; what came later is not restored.
@@ -49,6 +53,8 @@ class Rebuilt:
     batches: int
     owners: int
     templates: int
+    webhooks: int
+    deliveries: int
     objects: int
     broken: int
     up_to: datetime | None
@@ -92,6 +98,8 @@ async def rebuild(resources: Resources, *, dry_run: bool = False) -> Rebuilt:
         batches=len(memory.batches.known),
         owners=sum(bool(data) for _, data in memory.accounts.owners.values()),
         templates=len(memory.templates),
+        webhooks=len(memory.hooks.webhooks),
+        deliveries=len(memory.hooks.deliveries),
         objects=objects,
         broken=memory.broken,
         up_to=up_to,
@@ -111,6 +119,7 @@ async def _restore_others(resources: Resources, memory: Memory) -> None:
     for (owner, key_hash), (since, answer) in memory.answers.items():
         await resources.store.journal.restore_answer(owner, key_hash, since, answer)
     await _restore_owners(resources, memory)
+    await _restore_webhooks(resources, memory)
     await resources.store.journal.go_on_after(memory.last)
     await resources.store.ensure_schema()
 
@@ -128,6 +137,30 @@ async def _restore_owners(resources: Resources, memory: Memory) -> None:
         await resources.store.owners.restore(owner, grant, when)
     for (owner, day), used in memory.accounts.usage.items():
         await resources.store.usage.restore(owner, day, used)
+
+
+async def _restore_webhooks(resources: Resources, memory: Memory) -> None:
+    """Endpoints first, then what waits for them: its bodies are made anew from the jobs."""
+    store = resources.store
+    for owner, webhook_id in memory.hooks.deleted:
+        await store.webhooks.delete_again(owner, webhook_id)
+    for (owner, webhook_id), fields in memory.hooks.webhooks.items():
+        await store.webhooks.restore(owner, webhook_id, fields)
+    hooks = {}
+    for job in memory.jobs.values():
+        if not job.over and (hook := JobDocument.model_validate_json(job.document).webhook):
+            hooks[job.id] = hook.model_dump_json()
+    bodies = Bodies(resources)
+    deliveries = []
+    for delivery_id, told in memory.hooks.deliveries.items():
+        at = datetime.fromtimestamp(int(told.ca) / 1000, UTC)
+        body = await bodies.of(told.ty, at, told.job) if told.job else test_body(at, told.ep)
+        deliveries.append(
+            NewDelivery(delivery_id, told.owner, told.ep, told.url, told.ty, told.job, body)
+        )
+    for start in range(0, max(len(deliveries), 1), AT_ONCE):
+        batch = deliveries[start : start + AT_ONCE]
+        await store.deliveries.queue(None, batch, hooks if start == 0 else None)
 
 
 async def _is_there(resources: Resources, job: Remembered, *, dry_run: bool) -> bool:

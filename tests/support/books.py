@@ -21,9 +21,12 @@ _LASTING = re.compile(
     r"|worker:\S+|workers|leases|delayed|deadlines|final|trash|key:\S+|keys|events|schema"
     r"|shipped|compacted|template:\S+|templates:\S+|owner:\S+|owners"
     r"|batch:\S+|batches:\S+|members:\S+|batch_ends"
+    r"|webhook:\S+|webhooks:\S+|webhooks|outbox:\S+|posting:\S+|webhooks_due|webhooks_leases"
+    r"|webhooks_read|hooked"
 )
 _PASSING = re.compile(
     r"idem:\S+|key:\S+|lock:\S+|probe:\S+|worker:\S+|job:\S+|flow:\S+|limit:\S+|usage:\S+"
+    r"|delivery:\S+|log:\S+|ended:\S+"
 )
 
 # Fields that a job in this state has, and those it must not have.
@@ -82,7 +85,7 @@ def audit(now: Snapshot) -> list[str]:
     """What is wrong at this moment, as sentences."""
     checks = (
         *(_kinds, _places, _right_places, _sets, _indexes, _records),
-        *(_batches, _tombstones, _files, _trash, _accounts, _turns, _pauses),
+        *(_batches, _tombstones, _files, _trash, _accounts, _turns, _pauses, _deliveries),
     )
     return [complaint for check in checks for complaint in check(now)]
 
@@ -283,6 +286,32 @@ def _pauses(now: Snapshot) -> Iterator[str]:
             flow = now.flows.get((lane, now.jobs[job]["own"]), {})
             if now.paused(lane) or flow.get("paused") == "1":
                 yield f"{job} is ready, though its lane or its owner is paused"
+
+
+def _deliveries(now: Snapshot) -> Iterator[str]:
+    """A message that is not over waits or is leased, once; its endpoint is looked at in time."""
+    leased = set(now.zset("webhooks_leases"))
+    posting = {
+        f"{name.removeprefix('posting:')}/{member}"
+        for name in now.sets
+        if name.startswith("posting:")
+        for member in now.sets[name]
+    }
+    if leased != posting:
+        yield f"leased {leased} != under way {posting}"
+    due = now.zset("webhooks_due")
+    waits: Counter[str] = Counter(member.rpartition("/")[2] for member in leased)
+    for name in now.zsets:
+        if name.startswith("outbox:"):
+            owner, endpoint = name.removeprefix("outbox:").rsplit(":", 1)
+            waits.update(now.zset(name).keys())
+            if f"{owner}/{endpoint}" not in due:
+                yield f"{name} holds messages, and nobody will look at it"
+    for name, record in now.hashes.items():
+        if name.startswith("delivery:") and f"webhook:{record['own']}:{record['ep']}" in now.names:
+            pending = record["st"] == "pending"
+            if waits[name.removeprefix("delivery:")] != int(pending):
+                yield f"{name} is {record['st']} and waits {waits[name[9:]]} times"
 
 
 def _turns(now: Snapshot) -> Iterator[str]:

@@ -16,6 +16,7 @@ for _, key in ipairs(redis.call('KEYS', ARGV[1] .. '*')) do
   if kind == 'hash' then value = redis.call('HGETALL', key)
   elseif kind == 'zset' then value = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
   elseif kind == 'list' then value = redis.call('LRANGE', key, 0, -1)
+  elseif kind == 'set' then value = redis.call('SMEMBERS', key)
   elseif kind == 'string' then value = redis.call('GET', key)
   elseif kind == 'stream' then value = redis.call('XLEN', key) end
   found[#found + 1] = {key, kind, redis.call('PTTL', key), value}
@@ -32,6 +33,7 @@ class Snapshot:
     hashes: dict[str, Fields] = field(default_factory=dict)
     zsets: dict[str, dict[str, float]] = field(default_factory=dict)
     lists: dict[str, list[str]] = field(default_factory=dict)
+    sets: dict[str, list[str]] = field(default_factory=dict)
     strings: dict[str, str] = field(default_factory=dict)
     streams: dict[str, int] = field(default_factory=dict)
     lives: dict[str, int] = field(default_factory=dict)
@@ -39,7 +41,7 @@ class Snapshot:
     @property
     def names(self) -> list[str]:
         kinds: tuple[dict[str, Any], ...]
-        kinds = (self.hashes, self.zsets, self.lists, self.strings, self.streams)
+        kinds = (self.hashes, self.zsets, self.lists, self.sets, self.strings, self.streams)
         return [name for kind in kinds for name in kind]
 
     @cached_property
@@ -123,6 +125,8 @@ def look(client: Any, prefix: str) -> Snapshot:
                 snapshot.zsets[name] = dict(zip(value[::2], scores, strict=True))
             case "list":
                 snapshot.lists[name] = value
+            case "set":
+                snapshot.sets[name] = value
             case "string":
                 snapshot.strings[name] = value
             case "stream":

@@ -15,6 +15,7 @@ from fileproc.api.endpoints import Body, Endpoint
 from fileproc.api.routes import ENDPOINTS
 from fileproc.ids import new_id
 from fileproc.store import Role, Store
+from fileproc.webhooks import JOBS
 from support.http import Hands
 
 PRIVATE: Final = [endpoint for endpoint in ENDPOINTS if not endpoint.public]
@@ -36,6 +37,8 @@ BODIES: Final[dict[str, dict[str, Any]]] = {
     "createBatch": {"jobs": [{"operation": "debug.sleep", "params": {"seconds": 0}}]},
     "createKey": {"owner": "acme"},
     "putOwner": {"weight": 2},
+    "createWebhook": {"url": "https://example.com/hook"},
+    "changeWebhook": {},
     "putTemplate": TEMPLATE,
     "retryJobs": {},
     "rotateKey": {},
@@ -101,6 +104,20 @@ async def _batches(someone: Someone) -> list[tuple[str, ...]]:
     return [((await answer.json())["id"],), (new_id("batch"),)]
 
 
+async def _webhooks(someone: Someone) -> list[tuple[str, ...]]:
+    body = BODIES["createWebhook"]
+    answer = await someone.api.post("/v1/webhooks", json=body, headers=someone.headers)
+    assert answer.status == 201, await answer.text()
+    return [((await answer.json())["id"],), (new_id("wh"),)]
+
+
+async def _deliveries(someone: Someone) -> list[tuple[str, ...]]:
+    (webhook_id,), _ = await _webhooks(someone)
+    path = f"/v1/webhooks/{webhook_id}/test"
+    sent = await (await someone.api.post(path, headers=someone.headers)).json()
+    return [(webhook_id, sent["id"]), (JOBS, sent["id"]), (new_id("wh"), new_id("msg"))]
+
+
 async def _keys(someone: Someone) -> list[tuple[str, ...]]:
     key = await someone.store.keys.create("acme", Role.USER)
     return [(key.info.id,), ("0" * 12,)]
@@ -111,6 +128,8 @@ MAKERS: Final[dict[str, Makers]] = {
     "/v1/jobs/{name}": _jobs,
     "/v1/batches/{batch}": _batches,
     "/v1/templates/{template}": _templates,
+    "/v1/webhooks/{webhook}": _webhooks,
+    "/v1/webhooks/{webhook}/deliveries/{delivery}": _deliveries,
     "/v1/keys/{key}": _keys,
 }
 
@@ -145,6 +164,8 @@ async def call(api: Any, endpoint: Endpoint, values: tuple[str, ...] = (), **mor
 def _example(endpoint: Endpoint, parameter: str) -> str:
     if parameter == "name" and (endpoint.body is Body.FILE or "/operations/" in endpoint.path):
         return "file.probe"
-    return {"key": "0" * 12, "batch": new_id("batch"), "lane": "default"}.get(
+    ids = {"batch": new_id("batch"), "webhook": new_id("wh"), "delivery": new_id("msg")}
+    ids["lane"] = "default"
+    return {"key": "0" * 12, **ids}.get(
         parameter, new_id("job") if parameter == "name" else "thumbs"
     )

@@ -308,6 +308,19 @@ local function discard(job, tombstone_s)
   end
 end
 
+-- Webhooks ----------------------------------------------------------------------------------------
+
+local function webhook_key(owner, id) return P .. 'webhook:' .. owner .. ':' .. id end
+
+-- An endpoint has changed: everything of it goes into the events, from which it can be restored.
+local function tell_webhook(owner, id)
+  local version = call('HINCRBY', webhook_key(owner, id), 'n', 1)
+  call('HSET', webhook_key(owner, id), 'up', now)
+  local flat, fields = call('HGETALL', webhook_key(owner, id)), {}
+  for i = 1, #flat, 2 do fields[flat[i]] = flat[i + 1] end
+  event(id, 'webhook_put', owner, version, cjson.encode(fields))
+end
+
 local function commit()
   for lane in pairs(touched) do refill(lane) end
   for key, ids in pairs(indexed) do

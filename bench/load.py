@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +31,18 @@ class Figures:
 
 
 async def _client(
-    address: tuple[str, int], payload: bytes, until: float, expect: bytes, took: list[float]
+    address: tuple[str, int],
+    payloads: Iterator[bytes],
+    until: float,
+    expect: bytes,
+    took: list[float],
 ) -> int:
     reader, writer = await asyncio.open_connection(*address)
     errors = 0
     try:
         while time.monotonic() < until:
             start = time.monotonic()
-            writer.write(payload)
+            writer.write(next(payloads))
             head = await reader.readuntil(b"\r\n\r\n")
             length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0] or 0)
             if length:
@@ -49,15 +55,31 @@ async def _client(
 
 
 async def measure(
-    host: str, port: int, payload: bytes, *, clients: int, seconds: float, expect: str
+    host: str,
+    port: int,
+    payload: bytes | Sequence[bytes],
+    *,
+    clients: int,
+    seconds: float,
+    expect: str,
 ) -> Figures:
-    """Send `payload` over `clients` connections for `seconds`; `expect` is the status wanted."""
+    """Send `payload` over `clients` connections for `seconds`; `expect` is the status wanted.
+
+    Of several payloads each client sends one after the other, beginning at a place of its own.
+    """
+    several = [payload] if isinstance(payload, bytes) else payload
     took: list[float] = []
     start = time.monotonic()
     errors = await asyncio.gather(
         *(
-            _client((host, port), payload, start + seconds, expect.encode(), took)
-            for _ in range(clients)
+            _client(
+                (host, port),
+                islice(cycle(several), number * len(several) // clients, None),
+                start + seconds,
+                expect.encode(),
+                took,
+            )
+            for number in range(clients)
         )
     )
     elapsed = time.monotonic() - start

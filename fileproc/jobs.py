@@ -282,13 +282,14 @@ class JobDocument(Record):
     """
 
     operation: str
-    params: dict[str, Any] = {}
-    steps: list[Step] = []
+    # Factories, since pydantic copies any other mutable default, deeply, for each record.
+    params: dict[str, Any] = Field(default_factory=dict)
+    steps: list[Step] = Field(default_factory=list)
     template: str | None = None
-    inputs: list[FileInfo] = []
-    sources: list[Source] = []
-    labels: dict[str, str] = {}
-    metadata: dict[str, Any] = {}
+    inputs: list[FileInfo] = Field(default_factory=list)
+    sources: list[Source] = Field(default_factory=list)
+    labels: dict[str, str] = Field(default_factory=dict)
+    metadata: dict[str, Any] = Field(default_factory=dict)
     priority: str = "normal"
     timeout_s: float | None = None
     run_at: datetime | None = None

@@ -79,7 +79,8 @@ def make_app(settings: Settings, opener: Opener = open_resources) -> web.Applica
         client_max_size=settings.max_json_bytes,
         handler_args=_SERVER,
     )
-    for endpoint in ENDPOINTS:
+    # The router asks one after the other: what is asked for most is found first.
+    for endpoint in sorted(ENDPOINTS, key=lambda endpoint: endpoint.operation_id != "getJob"):
         methods = ("GET", "HEAD") if endpoint.method == "GET" else (endpoint.method,)
         for address in addresses(endpoint, offered):
             for method in methods:

@@ -36,15 +36,16 @@ async def get_job(request: web.Request) -> web.StreamResponse:
     wait_s = read_query(GetQuery, request.query).wait if request.query_string else 0
     if wait_s:
         job = await follow(api, request, job_id, caller.owner, wait_s)
+        body = job_body(job)
     else:
-        job = await api.resources.store.jobs.get(caller.owner, job_id)
+        job, body = await api.resources.store.jobs.read(caller.owner, job_id, job_body)
     tag = str(job.version)
     headers = {"ETag": f'"{tag}"', "Cache-Control": "private, no-cache"}
     if not job.state.final:
         headers["Retry-After"] = str(POLL_HINT_S)
     if _matches(request.if_none_match, tag):
         return web.Response(status=304, headers=headers)
-    return web.Response(body=job_body(job), headers=headers, content_type=_JSON)
+    return web.Response(body=body, headers={**headers, "Content-Type": _JSON})
 
 
 def _matches(tags: tuple[ETag, ...] | None, tag: str) -> bool:

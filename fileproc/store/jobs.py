@@ -24,6 +24,7 @@ from fileproc.store.keys import Keys
 from fileproc.store.owners import Limits, quota_error
 from fileproc.store.records import job_from, when
 from fileproc.store.reserve import Reserve
+from fileproc.store.seen import Seen, Write
 from fileproc.telemetry import LIMITS_HIT
 
 TOMBSTONE_S = 7 * 86_400
@@ -102,6 +103,7 @@ class Jobs:
         self._reserve = reserve
         self._everybody = everybody.for_scripts()
         self._max_event_backlog = max_event_backlog
+        self._seen = Seen()
 
     async def accept(self, new: NewJob) -> str:
         """As `accept_at`, for callers who have no use for the moment."""
@@ -192,6 +194,11 @@ class Jobs:
         """
         fields = await self._pipeline.command("HGETALL", self._keys.job(job_id))
         return job_from(job_id, owner, fields)
+
+    async def read(self, owner: str, job_id: str, write: Write) -> tuple[Job, bytes]:
+        """As `get`, and the text that `write` makes of the job; a job always has the same text."""
+        fields = await self._pipeline.command("HGETALL", self._keys.job(job_id))
+        return self._seen.read(job_id, owner, fields, write)
 
     async def list(
         self, owner: str, wanted: JobFilter, *, cursor: str | None = None, limit: int = 50

@@ -137,6 +137,10 @@ class WrongStateError(FileprocError):
     code, status, title = "wrong_state", 409, "The job's state does not allow this"
 
 
+class TokenUsedError(FileprocError):
+    code, status, title = "token_used", 409, "The upload token has taken its file"
+
+
 class IdempotencyInFlightError(FileprocError):
     code, status, title = "idempotency_in_flight", 409, "The same request is still under way"
 

@@ -17,8 +17,12 @@ def check_access(caller: Caller, endpoint: Endpoint) -> None:
     """Before anything of the request is looked at.
 
     Raises:
-        ForbiddenError: it takes another role, or a key without scopes.
+        ForbiddenError: it takes another role, a key without scopes, or no upload token.
     """
+    if caller.grant and not endpoint.granted:
+        raise ForbiddenError(
+            "An upload token sends one file, and looks at the job that it becomes; nothing else."
+        )
     if not caller.role.includes(endpoint.needs):
         raise ForbiddenError(
             f"This takes a key of the role {endpoint.needs}; yours is of the role {caller.role}.",

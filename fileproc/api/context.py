@@ -31,12 +31,14 @@ class Caller:
     Attributes:
         scopes: what it may start jobs of; () is no bound.
         key_id: of the api key, '' where there is none.
+        grant: of an upload token, what it is for (JSON); '' for all others.
     """
 
     owner: str
     role: Role
     scopes: tuple[str, ...] = ()
     key_id: str = ""
+    grant: str = ""
 
     @property
     def counted_as(self) -> str:

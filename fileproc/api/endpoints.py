@@ -39,6 +39,7 @@ class Body(StrEnum):
     JOB = "job"  # JSON or a form
     FILE = "file"  # the raw bytes, one path for each operation
     JSON = "json"  # of the endpoint's `payload`
+    UPLOAD = "upload"  # the raw bytes of any file
     BATCH = "batch"  # JSON of the `payload`, or a job on each line
 
 
@@ -105,6 +106,7 @@ class Endpoint:
             else takes a user.
         scoped: whether a key that is bound to operations or templates may use it; it may look, and
             start jobs within its scopes, and whatever else says so.
+        granted: whether it takes an upload token, too.
         submits: refusals count as refused jobs.
         repeats: how an Idempotency-Key is heeded, of a POST or PUT.
         secrets: members of the answer that are told once: a kept answer has them masked.
@@ -129,6 +131,7 @@ class Endpoint:
     public: bool = False
     role: Role | None = None
     scoped: bool = False
+    granted: bool = False
     submits: bool = False
     shown: bool = True
     repeats: Repeats = Repeats.ANSWER

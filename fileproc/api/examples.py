@@ -195,6 +195,14 @@ TEMPLATE: Final[dict[str, Any]] = {
     },
 }
 
+UPLOAD_GRANT: Final[dict[str, Any]] = {
+    "object": "upload_token",
+    "token": "fp_4w8n2p6s0z3x_SECRET",
+    "template": "thumbs@3",
+    "max_bytes": 10485760,
+    "expires_at": "2026-11-22T08:25:30.120000Z",
+}
+
 KEY: Final[dict[str, Any]] = {
     "id": "7k2m9q4x0c1v",
     "object": "key",
@@ -237,6 +245,10 @@ POST_SAMPLES: Final = (
                "needs": ["pages"], "for_each": true},
     "zip": {"operation": "archive.create", "needs": ["thumbs"]}}}'""",
 )
+
+UPLOADING_SAMPLE: Final = """curl "$FILEPROC_URL/v1/upload-tokens" \\
+  -H 'Content-Type: application/json' \\
+  -d '{"template": "thumbs", "max_bytes": 10485760, "life_s": 600}'"""
 
 KEY_SAMPLE: Final = """curl "$FILEPROC_URL/v1/keys" -H 'Content-Type: application/json' \\
   -d '{"owner": "acme", "scopes": ["operation:image.*"], "expires_in_s": 7776000}'"""

@@ -20,11 +20,13 @@ from fileproc.api.compression import compress
 from fileproc.api.context import API, CALLER, LOCAL, REQUEST_ID, Caller
 from fileproc.api.cors import allow, is_preflight, preflight
 from fileproc.api.endpoints import RateClass
+from fileproc.api.grants import check_grant
 from fileproc.api.idempotency import HEADER
 from fileproc.api.kept import answered_once
 from fileproc.api.rates import STANDING
 from fileproc.errors import MethodNotAllowedError, UnauthorizedError
 from fileproc.settings import Auth
+from fileproc.store import KeyInfo
 from fileproc.telemetry import REFUSED, REQUESTS, REQUESTS_OPEN, get_logger
 
 if TYPE_CHECKING:
@@ -106,6 +108,8 @@ async def _admit(request: web.Request, endpoint: Endpoint) -> None:
     if caller is not LOCAL:
         await rates.admit_key(request, endpoint, caller.counted_as)
     check_access(caller, endpoint)
+    if caller.grant:
+        await check_grant(request.app[API], caller, request)
 
 
 async def _served(
@@ -165,10 +169,14 @@ async def authenticate(request: web.Request) -> Caller:
         caller = await api.tokens.caller(match[1])
     else:
         key = await api.resources.store.keys.authenticate(match[1])
-        caller = Caller(key.owner, key.role, key.scopes, key.id) if key is not None else None
+        caller = _caller_of(key) if key is not None else None
     if caller is None:
         raise UnauthorizedError("The key is not valid, has expired or was revoked.")
     return caller
+
+
+def _caller_of(key: KeyInfo) -> Caller:
+    return Caller(key.owner, key.role, key.scopes, key.id, key.grant)
 
 
 def _request_id(request: web.Request) -> str:

@@ -328,6 +328,15 @@ def _operation(endpoint: Endpoint) -> Json:
             ),
             "content": {"application/json": {"schema": schema}},
         }
+    if endpoint.body is Body.UPLOAD:
+        described["requestBody"] = {
+            "required": True,
+            "content": {
+                "application/octet-stream": {
+                    "schema": {"type": "string", "format": "binary", "minLength": 1}
+                }
+            },
+        }
     if endpoint.body is Body.BATCH:
         lines = {"type": "string", "description": "A `JobRequest` on each line."}
         described["requestBody"]["content"]["application/x-ndjson"] = {"schema": lines}

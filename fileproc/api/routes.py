@@ -10,6 +10,7 @@ from fileproc import errors
 from fileproc.api import (
     docs,
     examples,
+    grant_routes,
     health,
     idempotency,
     jobs,
@@ -140,6 +141,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         "/v1/jobs/{name}",
         jobs.get_job,
         operation_id="getJob",
+        granted=True,
         tag=Tag.JOBS,
         summary="Look at a job, or wait for its end",
         answers={
@@ -163,6 +165,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         "/v1/jobs/{name}/result",
         results.get_result,
         operation_id="getResult",
+        granted=True,
         tag=Tag.JOBS,
         summary="Download an output",
         description=(
@@ -394,6 +397,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         query=models.NoQuery,
         errors=(errors.NotFoundError,),
     ),
+    *grant_routes.ENDPOINTS,
     *key_routes.ENDPOINTS,
     # --- service -------------------------------------------------------------------------------
     Endpoint(

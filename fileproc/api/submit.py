@@ -151,7 +151,7 @@ async def _take_body(
             info = await uploads.take(
                 chunks,
                 filename=filename,
-                declared=_declared(request.headers),
+                declared=declared_type(request.headers),
                 plan=operation,
                 pointer="body",
             )
@@ -160,7 +160,7 @@ async def _take_body(
     return [info] if info is not None else []
 
 
-def _declared(headers: Mapping[str, Any]) -> str | None:
+def declared_type(headers: Mapping[str, Any]) -> str | None:
     """The Content-Type, unless it is what a tool says when it was told nothing."""
     given = headers.get("Content-Type")
     if given is None or given.startswith(("application/x-www-form-urlencoded", "*/*")):

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from fileproc import scopes
 from fileproc.errors import BadRequestError, InvalidRequestError, QuotaError, WrongStateError
@@ -35,7 +35,7 @@ _TOKEN = re.compile(r"fp_([0-9a-z]{12})_([0-9A-Za-z_-]{32,64})")
 _ID = re.compile(r"[0-9a-z]{12}")
 _OLD = re.compile(r"([0-9a-f]{64}):([0-9]{1,15})")
 _FIELDS = (
-    *("own", "role", "label", "scopes", "hash", "old"),
+    *("own", "role", "label", "scopes", "hash", "old", "grant", "by"),
     *("created", "expires", "revoked", "rotated"),
 )
 _AT_ONCE = 100
@@ -58,7 +58,10 @@ _RANKS: Final = {role: rank for rank, role in enumerate(Role)}
 
 @dataclass(frozen=True, slots=True)
 class KeyInfo:
-    """`old_until` is when the last of the secrets before the present one ends."""
+    """`old_until` is when the last of the secrets before the present one ends.
+
+    `grant` is what an upload token is for, as the api wrote it; '' for a key.
+    """
 
     id: str
     owner: str
@@ -70,6 +73,7 @@ class KeyInfo:
     revoked_at: datetime | None
     rotated_at: datetime | None
     old_until: datetime | None
+    grant: str = ""
 
     @property
     def live(self) -> bool:
@@ -118,11 +122,18 @@ class ApiKeys:
             InvalidRequestError: the owner's name is not letters, digits and `_ . @ -`, 64 at most,
                 or a scope is none.
         """
-        key_id = "".join(secrets.choice("0123456789abcdefghjkmnpqrstvwxyz") for _ in range(12))
-        token = f"fp_{key_id}_{secrets.token_urlsafe(32)}"
+        key_id, token = _fresh()
         more = _more(expires_at=expires_at, bound_to=scopes)
         await self._write(token, owner, role, label, *more)
         return NewKey(_info(key_id, await self._fields(key_id)), token)
+
+    async def grant(self, owner: str, grant: str, *, expires_at: datetime, by: str) -> str:
+        """Make an upload token: a key that is not listed, and lives no longer than the key `by`."""
+        _, token = _fresh()
+        more = ["grant", grant, *_more(expires_at=expires_at, bound_to=())]
+        more += ["by", by] if by else []
+        await self._write(token, owner, Role.USER, "", *more, verb="grant")
+        return token
 
     async def ensure_admin(self, token: str) -> None:
         """Make the first admin key of a deployment, unless it is there.
@@ -132,13 +143,21 @@ class ApiKeys:
         """
         await self._write(token, "admin", Role.ADMIN, "first admin key", "file", "1")
 
-    async def _write(self, token: str, owner: str, role: Role, label: str, *more: Any) -> None:
+    async def _write(
+        self,
+        token: str,
+        owner: str,
+        role: Role,
+        label: str,
+        *more: Any,
+        verb: Literal["create", "grant"] = "create",
+    ) -> None:
         parts = _TOKEN.fullmatch(token)
         if parts is None:
             raise InvalidRequestError("A key looks like fp_<12 characters>_<32 to 64 characters>.")
         check_owner(owner)
         fields = ["own", owner, "role", str(role), "label", label[:200], "hash", _digest(parts[2])]
-        await self._script("create", parts[1], *fields, *more)
+        await self._script(verb, parts[1], *fields, *more)
 
     async def authenticate(self, token: str) -> KeyInfo | None:
         """The key that this token is, or None: unknown, wrong, revoked or expired alike."""
@@ -153,7 +172,13 @@ class ApiKeys:
         if not any(same) or "hash" not in fields:
             return None
         info = _info(parts[1], fields)
-        return info if info.live else None
+        if not info.live or ("by" in fields and not await self._is_live(fields["by"])):
+            return None
+        return info
+
+    async def _is_live(self, key_id: str) -> bool:
+        info = await self.get(key_id)
+        return info is not None and info.live
 
     async def get(self, key_id: str) -> KeyInfo | None:
         """The key of this id, live or not; None if there is none."""
@@ -240,7 +265,8 @@ class ApiKeys:
         return any(info.role is Role.ADMIN and info.live for info in await self.list())
 
     async def _script(self, verb: str, key_id: str, *more: Any) -> int:
-        return int(await self._pipeline.script("key", verb, key_id, REMEMBERED_S * 1000, *more))
+        keep = _kept_ms(granted=verb == "grant")
+        return int(await self._pipeline.script("key", verb, key_id, keep, *more))
 
     async def _fields(self, key_id: str) -> dict[str, str]:
         values = await self._pipeline.command("HMGET", self._keys.api_key(key_id), *_FIELDS)
@@ -258,17 +284,28 @@ def check_owner(owner: str) -> None:
         )
 
 
+def _fresh() -> tuple[str, str]:
+    """An id and a token with it."""
+    key_id = "".join(secrets.choice("0123456789abcdefghjkmnpqrstvwxyz") for _ in range(12))
+    return key_id, f"fp_{key_id}_{secrets.token_urlsafe(32)}"
+
+
+def _kept_ms(*, granted: bool) -> int:
+    """How long a record is kept when it is over; of an upload token nobody asks what became."""
+    return 0 if granted else REMEMBERED_S * 1000
+
+
 def remembered_until(fields: dict[str, str]) -> int | None:
     """When the record of a key is forgotten (ms); None if it is not over, or never forgotten."""
     ends = fields.get("revoked") or fields.get("expires")
     if ends is None or "file" in fields:
         return None
-    return int(ends) + REMEMBERED_S * 1000
+    return int(ends) + _kept_ms(granted="grant" in fields)
 
 
 def listed(fields: dict[str, str]) -> bool:
     """Whether a record is of a key that the list shows."""
-    return fields.get("role") in list(Role)
+    return "grant" not in fields
 
 
 def _more(*, expires_at: datetime | None, bound_to: Sequence[str]) -> list[Any]:
@@ -307,4 +344,5 @@ def _info(key_id: str, fields: dict[str, str]) -> KeyInfo:
         revoked_at=when(fields.get("revoked")),
         rotated_at=when(fields.get("rotated")),
         old_until=max((till for _, till in _old_secrets(fields)), default=None),
+        grant=fields.get("grant", ""),
     )

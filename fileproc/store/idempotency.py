@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from fileproc.errors import IdempotencyInFlightError
 from fileproc.store.connection import Pipeline
+from fileproc.store.keys import Keys
 
 LIFE_S = 86_400
 RESERVED_S = 30  # a reservation whose holder died is free again after this; see `renew`
@@ -43,8 +44,9 @@ class Kept:
 
 
 class Idempotency:
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: Pipeline, keys: Keys) -> None:
         self._pipeline = pipeline
+        self._keys = keys
 
     async def reserve(self, owner: str, key: str) -> Reservation | Replay | Kept:
         """Take the key, or learn which job it made, or how it was answered.
@@ -63,6 +65,14 @@ class Idempotency:
                     "A request with this Idempotency-Key is still under way.", retry_after_s=1
                 )
         return held
+
+    async def job_of(self, owner: str, key: str) -> str | None:
+        """The job that this key made, if it made one."""
+        name = self._keys.idempotency(owner, hashlib.sha256(key.encode()).hexdigest())
+        match str(await self._pipeline.command("GET", name) or "").split(" "):
+            case ["done", _, job_id]:
+                return job_id
+        return None
 
     async def renew(self, held: Reservation) -> None:
         """Keep it; to be called well within `RESERVED_S` while the upload runs."""

@@ -36,6 +36,7 @@ TEMPLATE: Final[dict[str, Any]] = {"steps": {"hash": {"operation": "file.hash"}}
 BODIES: Final[dict[str, dict[str, Any]]] = {
     "createBatch": {"jobs": [{"operation": "debug.sleep", "params": {"seconds": 0}}]},
     "createKey": {"owner": "acme"},
+    "createUploadToken": {"template": "thumbs"},
     "putOwner": {"weight": 2},
     "createWebhook": {"url": "https://example.com/hook"},
     "changeWebhook": {},
@@ -155,7 +156,7 @@ async def call(api: Any, endpoint: Endpoint, values: tuple[str, ...] = (), **mor
             f"Say in {__name__}.BODIES what {endpoint.operation_id} takes."
         )
         more.setdefault("json", BODIES[endpoint.operation_id])
-    elif endpoint.body is Body.FILE:
+    elif endpoint.body in {Body.FILE, Body.UPLOAD}:
         more.setdefault("data", b"x")
     more.setdefault("allow_redirects", False)
     return await api.request(more.pop("method", endpoint.method), path, **more)

@@ -161,6 +161,12 @@ class WebhookBuiltInError(FileprocError):
     code, status, title = "webhook_built_in", 409, "The webhook `jobs` is always there"
 
 
+class KnownFailureError(FileprocError):
+    """What is asked for has been tried, and will always fail the same way."""
+
+    code, status, title = "known_failure", 422, "The same has failed before, for good"
+
+
 # --- limits and engines ----------------------------------------------------------------------
 
 

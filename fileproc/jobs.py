@@ -49,6 +49,7 @@ class Move(StrEnum):
     PROMOTE = "promote"
     CANCEL = "cancel"
     EXPIRE = "expire"
+    REUSE = "reuse"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ MOVES: dict[Move, Transition] = {
     Move.PROMOTE: _transition({_S.DELAYED}, _S.QUEUED),
     Move.CANCEL: _transition({*UNSTARTED, _S.RUNNING}, _S.CANCELED),
     Move.EXPIRE: _transition(set(UNSTARTED), _S.EXPIRED),
+    Move.REUSE: _transition({_S.QUEUED}, _S.SUCCEEDED),
 }
 
 LANES = ("default", "heavy")
@@ -194,7 +196,12 @@ class Provenance(Record):
 
     engine: str | None = None
     fileproc: str
-    cached: bool = False
+    build: str | None = Field(
+        default=None, description="Changes with the version of anything that is installed there."
+    )
+    cached: bool = Field(
+        default=False, description="The outputs are those of an earlier job that asked the same."
+    )
 
 
 # What a step needs to get the files of the job; no step has this name.

@@ -29,6 +29,7 @@ REQUESTS = Histogram(
 REQUESTS_OPEN = Gauge("fileproc_http_requests_open", "Requests being answered")
 SUBMITTED = Counter("fileproc_jobs_submitted_total", "Jobs accepted (202)", ("operation",))
 REFUSED = Counter("fileproc_jobs_refused_total", "Submissions refused, by error code", ("code",))
+REUSED = Counter("fileproc_jobs_reused_total", "Jobs answered by an earlier one", ("outcome",))
 UPLOADED = Counter("fileproc_uploaded_bytes_total", "Bytes received as files")
 STREAMS_OPEN = Gauge("fileproc_event_streams_open", "Event streams that are open")
 STREAMS_ENDED = Counter("fileproc_event_streams_ended_total", "Streams ended, by why", ("reason",))

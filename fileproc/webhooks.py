@@ -42,6 +42,7 @@ OF_MOVE: Final = {  # moves of fileproc/jobs.py
     "submit": EventType.ACCEPTED,
     "claim": EventType.STARTED,
     "complete": EventType.SUCCEEDED,
+    "reuse": EventType.SUCCEEDED,
     "fail": EventType.FAILED,
     "cancel": EventType.CANCELED,
     "expire": EventType.EXPIRED,

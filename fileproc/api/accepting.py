@@ -14,6 +14,7 @@ from aiohttp import web
 from fileproc.api.access import check_scopes
 from fileproc.api.idempotency import Claim, fingerprint
 from fileproc.api.models import MAX_WAIT_S
+from fileproc.api.reuse import with_answer
 from fileproc.crashpoints import crash_point
 from fileproc.errors import FileprocError, IdempotencyMismatchError, StoreUnavailableError
 from fileproc.ids import new_id
@@ -50,16 +51,18 @@ async def accept(
     claim: Claim = None,
     uploads: Uploads | None = None,
     once: bool = False,
+    force: bool = False,
 ) -> Accepted:
     """Write the job down. When this returns, it is safe.
 
     `inputs` are all files in order, `brought` those among them that came with this request;
     `uploads`, which took those, is told to keep them once they may belong to a job. `once` refuses
-    to repeat a job that has been repeated.
+    to repeat a job that has been repeated, `force` does the work whatever came of it before.
 
     Raises:
         ForbiddenError: the caller's key is bound to other operations.
         IdempotencyMismatchError: the key was used for another request.
+        KnownFailureError: the same has failed for good before, and `reuse` was asked for.
         QuotaError, BacklogError, NotFoundError, WrongStateError, StoreUnavailableError: see
             `Jobs.accept`.
     """
@@ -71,6 +74,7 @@ async def accept(
             return _replayed(claim, mark)
         new = replace(new, reservation=claim, fingerprint=mark)
     check_scopes(caller, draft)  # asked earlier where that spares an upload; here for every way in
+    new = await with_answer(api, draft, new, force=force, refuse=True)
     if draft.webhook is not None:  # what signs it must be there before it can be due
         await api.resources.store.webhooks.ensure_jobs(caller.owner)
     crash_point("before-accept")
@@ -79,6 +83,8 @@ async def accept(
     if job_id != new.id or accepted_at is None:
         return Accepted(job_id, None)
     SUBMITTED.labels(draft.plan.name).inc()
+    if new.answered_by:
+        return Accepted(job_id, await api.resources.store.jobs.get(caller.owner, job_id))
     return Accepted(job_id, _snapshot(new, accepted_at))
 
 
@@ -241,7 +247,7 @@ async def answer(
             # The job is safe: that Redis went away since does not make the answer an error.
             if job is None:
                 raise
-    done = wish.seconds > 0 and job.state.final
+    done = job.state.final and (wish.seconds > 0 or accepted.job is not None)
     headers = {"Location": job_path(job.id)}
     if not done:
         headers["Retry-After"] = str(POLL_HINT_S)

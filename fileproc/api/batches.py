@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from fileproc.api.idempotency import claimed, fingerprint, key_of
 from fileproc.api.manifest import Drafted, drafted, read_batch
 from fileproc.api.models import NoQuery, PageQuery
 from fileproc.api.reading import read_query
+from fileproc.api.reuse import with_answer
 from fileproc.crashpoints import crash_point
 from fileproc.errors import IdempotencyMismatchError, NotFoundError
 from fileproc.ids import is_id, new_id
@@ -46,7 +48,7 @@ async def create_batch(request: web.Request) -> web.StreamResponse:
     document, asked = await read_batch(api, request)
     async with claimed(api, caller, key) as claim:
         jobs = await drafted(api, caller, asked, claim)
-        new = _new_batch(api, caller, document, jobs, claim)
+        new = await _new_batch(api, caller, document, jobs, claim)
         if isinstance(claim, Replay):
             batch_id = _replayed(claim, new)
         else:
@@ -67,18 +69,21 @@ async def create_batch(request: web.Request) -> web.StreamResponse:
     )
 
 
-def _new_batch(
+async def _new_batch(
     api: Api, caller: Caller, document: BatchDocument, jobs: list[Drafted], claim: Claim
 ) -> NewBatch:
     batch_id = new_id("batch")
     marks = [[job.draft.asked(), [info.file_id for info in job.inputs]] for job in jobs]
+    made = [
+        new_job(api, caller, replace(job.draft, batch=batch_id), job.inputs, ()) for job in jobs
+    ]
+    answered = [with_answer(api, job.draft, new) for job, new in zip(jobs, made, strict=True)]
     return NewBatch(
         id=batch_id,
         owner=caller.owner,
         document=document,
-        jobs=[
-            new_job(api, caller, replace(job.draft, batch=batch_id), job.inputs, ()) for job in jobs
-        ],
+        # One that has failed before shall not refuse all the others: it is tried again.
+        jobs=list(await asyncio.gather(*answered)),
         reservation=None if isinstance(claim, Replay) else claim,
         fingerprint=fingerprint("batch", document.model_dump(), marks) if claim else "-",
     )

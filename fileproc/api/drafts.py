@@ -62,6 +62,7 @@ class Draft:
     run_at: datetime | None = None
     expires_in: int | None = None
     timeout_s: float | None = None
+    reuse: bool = False
     retry_of: str | None = None
     batch: str | None = None
     template: str | None = None
@@ -154,6 +155,7 @@ def drafted(api: Api, asked: JobOptions, plan: Plan, params: dict[str, Any]) -> 
         expires_in=asked.expires_in,
         timeout_s=asked.timeout_s,
         webhook=_hook(api, asked.webhook) if asked.webhook else None,
+        reuse=asked.reuse,
     )
 
 
@@ -258,6 +260,7 @@ def draft_from_query(
         run_at=query.run_at,
         expires_in=query.expires_in,
         timeout_s=query.timeout_s,
+        reuse=query.reuse,
     )
 
 

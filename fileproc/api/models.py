@@ -79,6 +79,21 @@ Timeout = Annotated[
 MaxAttempts = Annotated[
     int, Field(ge=1, le=20, description="Attempts at most; the server has a limit of its own.")
 ]
+Reuse = Annotated[
+    bool,
+    Field(
+        description="Answer with the outputs of an earlier job of yours that asked the same of the "
+        "same files, if there is one; refuse what has failed for good before. Both jobs must say "
+        "so."
+    ),
+]
+Force = Annotated[
+    bool, Field(description="With `reuse`: do the work, whatever has come of it before.")
+]
+DryRun = Annotated[
+    bool,
+    Field(description="Judge the request and say what it would take; nothing is accepted."),
+]
 Retention = Annotated[
     int,
     Field(
@@ -214,6 +229,7 @@ class JobOptions(Request):
     webhook: JobWebhook | None = Field(
         None, description="Sent beside those to your endpoints, signed by the webhook `jobs`."
     )
+    reuse: Reuse = False
 
 
 class OneOperation(Request):
@@ -381,6 +397,7 @@ class SubmitQuery(Query):
     """What may stand in the query of `POST /v1/jobs`."""
 
     wait: Wait | None = None
+    force: Force = False
 
 
 class PutQuery(Query):
@@ -401,6 +418,8 @@ class PutQuery(Query):
     timeout_s: Timeout | None = None
     max_attempts: MaxAttempts | None = None
     retention_s: Retention | None = None
+    reuse: Reuse = False
+    force: Force = False
 
 
 class ListQuery(Query):

@@ -47,7 +47,11 @@ _ACCEPTED = Answer(
     },
     example=examples.ACCEPTED,
 )
-_FINISHED = Answer("The job ended while you waited.", models.JobView, example=examples.JOB)
+_FINISHED = Answer(
+    "The job ended while you waited, or an earlier one answers it.",
+    models.JobView,
+    example=examples.JOB,
+)
 _JOB = Answer("The job.", models.JobView, example=examples.JOB)
 
 _LOST: Errors = (errors.NotFoundError, errors.GoneError)
@@ -83,7 +87,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         query=models.PutQuery,
         headers=(_KEY, _PREFER),
         body=Body.FILE,
-        errors=(*_UPLOAD, *_IDEMPOTENT, *_FULL),
+        errors=(*_UPLOAD, errors.KnownFailureError, *_IDEMPOTENT, *_FULL),
         submits=True,
         repeats=Repeats.OWN,
     ),
@@ -109,6 +113,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             *_UPLOAD,
             errors.UrlNotAllowedError,
             errors.NotFoundError,
+            errors.KnownFailureError,
             *_IDEMPOTENT,
             *_FULL,
         ),

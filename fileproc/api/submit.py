@@ -50,9 +50,9 @@ async def create_job(request: web.Request) -> web.StreamResponse:
     media_type = media_type_of(request)
     if media_type == "application/json":
         refuse_other_charsets(request)
-        accepted = await _from_json(api, caller, request, key)
+        accepted = await _from_json(api, caller, request, key, force=query.force)
     elif media_type == "multipart/form-data":
-        accepted = await _from_form(api, caller, request, key)
+        accepted = await _from_form(api, caller, request, key, force=query.force)
     else:
         accepted_types = ["application/json", "multipart/form-data"]
         raise UnsupportedMediaTypeError(
@@ -63,23 +63,32 @@ async def create_job(request: web.Request) -> web.StreamResponse:
     return await answer(api, request, caller, accepted, wish)
 
 
-async def _from_json(api: Api, caller: Caller, request: web.Request, key: str | None) -> Accepted:
+async def _from_json(
+    api: Api, caller: Caller, request: web.Request, key: str | None, *, force: bool
+) -> Accepted:
     limit = api.settings.max_json_bytes
     body = await Body(request, api.settings).read(limit, "max_json_bytes", "A JSON body")
     value = parse_json(body)
     asked = read_body(job_of_body(value), value)
     async with claimed(api, caller, key) as claim:
         draft, files = await draft_over(api, caller, asked, claim)
-        return await accept(api, caller, draft, inputs=files, brought=[], claim=claim)
+        return await accept(api, caller, draft, inputs=files, brought=[], claim=claim, force=force)
 
 
-async def _from_form(api: Api, caller: Caller, request: web.Request, key: str | None) -> Accepted:
+async def _from_form(
+    api: Api, caller: Caller, request: web.Request, key: str | None, *, force: bool
+) -> Accepted:
     async with claimed(api, caller, key) as claim, _uploads(api, claim) as uploads:
         if not isinstance(claim, Replay):
             await api.ask_store(caller.owner, _UNKNOWN)
         draft, inputs, brought = await JobForm(api, caller, uploads, claim).read(request)
         return await accept(
-            api, caller, draft, inputs=inputs, brought=brought, claim=claim, uploads=uploads
+            *(api, caller, draft),
+            inputs=inputs,
+            brought=brought,
+            claim=claim,
+            uploads=uploads,
+            force=force,
         )
 
 
@@ -105,7 +114,12 @@ async def put_job(request: web.Request) -> web.StreamResponse:
         brought = await _take_body(api, operation, request, uploads, query.filename)
         check_count(api, operation, len(brought))
         accepted = await accept(
-            api, caller, draft, inputs=brought, brought=brought, claim=claim, uploads=uploads
+            *(api, caller, draft),
+            inputs=brought,
+            brought=brought,
+            claim=claim,
+            uploads=uploads,
+            force=query.force,
         )
     return await answer(api, request, caller, accepted, wish)
 

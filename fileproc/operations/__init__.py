@@ -1,5 +1,6 @@
 """Operations on files. One module is one operation: parameters, and a plain function over paths."""
 
+from fileproc.operations.environment import environment
 from fileproc.operations.registry import (
     Operation,
     Params,
@@ -33,6 +34,7 @@ __all__ = [
     "Work",
     "catalogue",
     "clean_name",
+    "environment",
     "find",
     "lacking",
     "not_offered",

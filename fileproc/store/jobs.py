@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +16,7 @@ from fileproc.errors import (
     NotFoundError,
     WrongStateError,
 )
-from fileproc.jobs import FileInfo, Job, JobDocument, JobState
+from fileproc.jobs import FileInfo, Job, JobDocument, JobResult, JobState
 from fileproc.store.connection import Pipeline
 from fileproc.store.cursors import Entries, decode_cursor, encode_cursor, entries_below, pairs
 from fileproc.store.idempotency import LIFE_S, Reservation
@@ -39,6 +39,8 @@ class NewJob:
     Attributes:
         new_files: uploaded with this request; their objects are in the storage already.
         reused_files: ids of files that other jobs brought.
+        digest: of what it asks for, where its answer may be given to others that ask the same.
+        answered_by: the job that has done so already; then `result` is the result.
         once: refuse to repeat a job (`document.retry_of`) that another has repeated.
         reservation, fingerprint: of the Idempotency-Key, if there was one.
     """
@@ -54,6 +56,9 @@ class NewJob:
     reservation: Reservation | None = None
     fingerprint: str = "-"
     once: bool = False
+    digest: str = ""
+    answered_by: str = ""
+    result: JobResult | None = None
 
     @property
     def due_ms(self) -> int:
@@ -134,28 +139,35 @@ class Jobs:
                         "The Idempotency-Key was used for another request: use a new key."
                     )
                 return str(job_id), None
+            case ["not_there"]:  # it was deleted meanwhile
+                return await self.accept_at(replace(new, answered_by="", result=None))
+        raise self._refusal(new, reply)
+
+    def _refusal(self, new: NewJob, reply: Any) -> Exception:  # noqa: PLR0911 - one for each way
+        """The error that stands for this reply."""
+        match reply:
             case ["in_flight"]:
-                raise IdempotencyInFlightError(
+                return IdempotencyInFlightError(
                     "A request with this Idempotency-Key is still under way.", retry_after_s=1
                 )
             case ["backlog", entries]:
                 LIMITS_HIT.labels("max_event_backlog").inc()
-                raise BacklogError(
+                return BacklogError(
                     f"The server has {entries} events to write out and takes no new job until "
                     f"there are fewer than {self._max_event_backlog}.",
                     retry_after_s=30,
                 )
             case ["quota", *_]:
-                raise quota_error(reply)
+                return quota_error(reply)
             case ["repeated", job_id]:
-                raise WrongStateError(
+                return WrongStateError(
                     f"The job has been repeated already, by {job_id}.", retried_as=str(job_id)
                 )
             case ["no_batch"]:
-                raise GoneError(f"The batch {new.document.batch} takes no more jobs.")
+                return GoneError(f"The batch {new.document.batch} takes no more jobs.")
             case ["no_file", file_id]:
-                raise NotFoundError(f"There is no file {file_id}.")
-        raise AssertionError(f"accept answered {reply!r}")
+                return NotFoundError(f"There is no file {file_id}.")
+        return AssertionError(f"accept answered {reply!r}")
 
     def _arguments(self, new: NewJob) -> Any:
         held = new.reservation
@@ -178,6 +190,11 @@ class Jobs:
             sum(info.size for info in new.new_files),
             0,  # no upload is to come
             *(new.document.batch or "", new.document.retry_of or "", int(new.once)),
+            *(
+                new.digest,
+                new.answered_by,
+                new.result.model_dump_json(exclude_none=True) if new.result else "",
+            ),
         ]
         for info in new.new_files:
             arguments += [info.file_id, info.model_dump_json(exclude_none=True)]
@@ -268,6 +285,14 @@ class Jobs:
             *(self._pipeline.command("ZCARD", self._keys.jobs(owner, state)) for state in JobState)
         )
         return {str(state): int(n) for state, n in zip(JobState, counted, strict=True)}
+
+    async def answers(self, owner: str, digest: str) -> Job | None:
+        """The newest job that has an answer for this, if it is still there."""
+        job_id = await self._pipeline.command("GET", self._keys.reuse(owner, digest))
+        try:
+            return await self.get(owner, job_id) if job_id else None
+        except (NotFoundError, GoneError, CorruptRecordError):
+            return None
 
     async def cancel(self, owner: str, job_id: str) -> Job:
         """Cancel; a running job ends within two seconds, a canceled one stays as it is.

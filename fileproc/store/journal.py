@@ -113,6 +113,7 @@ class Remembered:
     idempotency: str = ""
     batch: str = ""
     retried_as: str = ""
+    digest: str = ""
     cancel_requested: int | None = None  # then it is not to run again
     due: int = 0  # the set time; of a retry it is not remembered
     deadline: int = 0  # to have started by
@@ -236,6 +237,7 @@ class Memory:
             created=now,
             idempotency=told["idem"],
             batch=told["doc"].get("batch", ""),
+            digest=told.get("rd", ""),
             due=told["due"],
             deadline=told["deadline"],
             files={file_id: self.files.get(file_id, "") for file_id in told["fi"].split()},
@@ -355,7 +357,7 @@ def _advance(job: Remembered, event: Event, now: int) -> None:
             job.problem = event.data
         case Move.UPLOADED:
             job.document = event.data
-        case Move.COMPLETE:
+        case Move.COMPLETE | Move.REUSE:
             job.result, job.problem = event.data, ""
             job.prefix = json.loads(event.data)["prefix"]
         case Move.FAIL:
@@ -428,6 +430,7 @@ class Journal:
             *(job.retention_ms, job.score, job.document, job.result, job.problem, job.prefix),
             *(job.expires or "", job.idempotency, LIFE_S),
             *(job.waits_until, 0 if job.attempt else job.deadline, job.batch, job.retried_as),
+            job.digest,
         ]
         for file_id, record in job.files.items():
             arguments += [file_id, record]
@@ -456,6 +459,10 @@ class Journal:
             *(key_id, fields.get("v", 1), int(listed(fields)), remembered_until(fields) or ""),
             *pairs,
         )
+
+    async def restore_shared(self, prefix: str, jobs: int) -> None:
+        """So many jobs have their outputs there."""
+        await self._pipeline.command("HSET", self._keys.shared, prefix, jobs)
 
     async def restore_answer(self, owner: str, key_hash: str, since: int, kept: str) -> None:
         """Tie an idempotency key to its answer again, for what is left of its life."""

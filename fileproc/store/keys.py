@@ -20,6 +20,9 @@
 | members:<batch>         | zset    | id of a job of it -> created at (ms)           | last job  |
 | batches:<owner>         | zset    | id -> created at (ms)                          | retention |
 | batch_ends              | zset    | batch id -> to be looked at (ms)               | its end   |
+| reuse:<owner>:<digest>  | string  | id of the newest job that answers this         | its job   |
+| shared                  | hash    | prefix of outputs -> jobs that have them       | last job  |
+| cost:<operation>        | hash    | n, x, y, xx, xy, cpu: bytes and seconds        | idle 30 d |
 | deadlines               | zset    | job id -> must have started by (ms)            | claim     |
 | final                   | zset    | job id -> to be deleted at (ms)                | purge     |
 | trash                   | zset    | object key, or prefix ending in / or - -> due  | collected |
@@ -53,7 +56,8 @@
 Fields of job:<id>: st state, own owner, ln lane, v version, tok fencing token, at attempt, ma max
 attempts, ca/sa/fa created/started/finished (ms), ex deleted at (ms), rt retention (ms), sc score in
 waiting, due (ms), w worker, cq cancel requested, del delete at the end, fi file ids, pre prefix of
-the outputs, pg progress, ba batch, rb id of the job that repeats it, doc, res, err (JSON).
+the outputs, pg progress, ba batch, rb id of the job that repeats it, rd
+digest of what it asks for, doc, res, err (JSON).
 
 Fields of batch:<id>: st (open: its jobs are still being accepted; dropped: it is withdrawn;
 running, completed), own owner, n jobs in all, acc accepted, fin ended, one number for each state
@@ -74,6 +78,7 @@ class Keys:
         self.delayed = f"{prefix}delayed"
         self.deadlines = f"{prefix}deadlines"
         self.batch_ends = f"{prefix}batch_ends"
+        self.shared = f"{prefix}shared"
         self.final = f"{prefix}final"
         self.trash = f"{prefix}trash"
         self.events = f"{prefix}events"
@@ -96,6 +101,12 @@ class Keys:
 
     def dead(self, owner: str) -> str:
         return f"{self.prefix}dead:{owner}"
+
+    def reuse(self, owner: str, digest: str) -> str:
+        return f"{self.prefix}reuse:{owner}:{digest}"
+
+    def cost(self, operation: str) -> str:
+        return f"{self.prefix}cost:{operation}"
 
     def batch(self, batch_id: str) -> str:
         return f"{self.prefix}batch:{batch_id}"

@@ -129,6 +129,10 @@ class Upkeep:
         ms, seq = min(floor, *ends)
         await self._pipeline.command("XTRIM", self._keys.events, "MINID", "~", f"{ms}-{seq}")
 
+    async def shared(self, prefix: str) -> bool:
+        """Whether other jobs than the one that made them have the outputs there."""
+        return bool(await self._pipeline.command("HEXISTS", self._keys.shared, prefix))
+
     async def live_prefix(self, job_id: str) -> tuple[str | None, str | None, str | None]:
         """(state, token, prefix of the published outputs) of a job; for the sweep of orphans."""
         state, token, prefix = await self._pipeline.command(

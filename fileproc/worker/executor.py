@@ -20,7 +20,7 @@ from fileproc.crashpoints import crash_point
 from fileproc.errors import FileprocError, StoreUnavailableError
 from fileproc.jobs import Fetched, JobResult, OutputInfo, Progress, Provenance, StepStatus
 from fileproc.objects import attempt_prefix
-from fileproc.operations import Input, Limits, Output, programs_of
+from fileproc.operations import Input, Limits, Output, environment, programs_of
 from fileproc.resources import Resources
 from fileproc.settings import Settings
 from fileproc.store import Lease, Pulse, Verdict
@@ -84,6 +84,7 @@ class Executor:
         self, resources: Resources, sandbox: Sandbox, scratch: Scratch, held: Held, lanes: str
     ) -> None:
         self._settings = resources.settings
+        self._build = environment()
         self._queue = resources.store.queue
         self._objects = resources.objects
         self._fetcher = Fetcher(resources)
@@ -158,7 +159,9 @@ class Executor:
                 prefix=prefix,
                 outputs=outputs,
                 usage=ending.usage,
-                provenance=Provenance(engine=ending.engine, fileproc=__version__),
+                provenance=Provenance(
+                    engine=ending.engine, fileproc=__version__, build=self._build
+                ),
                 steps=attempt.steps,
                 fetched=attempt.fetched or None,
             )

@@ -149,9 +149,11 @@ class Janitor:
         if parts is None:
             return True  # not of a form we write: not ours to delete
         state, token, prefix = await self._upkeep.live_prefix(parts[1])
-        if prefix is not None:
-            return key.startswith(prefix)
-        return state == "running" and token == parts[2]
+        if prefix is not None and key.startswith(prefix):
+            return True
+        if prefix is None and state == "running" and token == parts[2]:
+            return True
+        return await self._upkeep.shared(key.rpartition("/")[0] + "/")
 
     async def _measure(self) -> None:
         stats = await self._store.queue_stats()

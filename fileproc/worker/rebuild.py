@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
@@ -109,6 +110,10 @@ async def rebuild(resources: Resources, *, dry_run: bool = False) -> Rebuilt:
 
 async def _restore_others(resources: Resources, memory: Memory) -> None:
     """What is no job; then the mark that the store is in use."""
+    prefixes = Counter(job.prefix for job in memory.jobs.values() if job.prefix)
+    for job in memory.jobs.values():
+        if job.prefix and not job.prefix.startswith(f"attempts/{job.id}/"):  # another's
+            await resources.store.journal.restore_shared(job.prefix, prefixes[job.prefix])
     for key_id, fields in memory.keys.items():
         await resources.store.journal.restore_key(key_id, fields)
     # Before those are written that were kept under the same name later.

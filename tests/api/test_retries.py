@@ -134,6 +134,18 @@ async def test_an_empty_body_means_all_and_a_key_makes_it_safe_to_repeat(
     assert of(told[0]) == ids
 
 
+async def test_a_job_over_a_url_is_repeated_over_that_url(api: Any, hands: Hands) -> None:
+    url = "https://example.com/x?secret=1"
+    body = {"operation": "file.probe", "inputs": [{"url": url}]}
+    job = await (await api.post("/v1/jobs", json=body)).json()
+    await hands.fail(await hands.take())
+    await api.post(f"/v1/jobs/{job['id']}/retry")
+    sources = [(await hands.take()).document.sources]
+    await retry(api, again=True)
+    sources.append((await hands.take()).document.sources)
+    assert [[one.url for one in found] for found in sources] == [[url], [url]]
+
+
 async def test_only_ones_own_jobs_are_repeated(serve: Any, store: Store, hands: Hands) -> None:
     api = await serve(auth=Auth.REQUIRED)
     keys = {}

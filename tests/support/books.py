@@ -20,13 +20,13 @@ _LASTING = re.compile(
     r"job:\S+|jobs:\S+|dead:\S+|file:\S+|wait:\S+|ring:\S+|flow:\S+|lane:\S+|ready:\S+|proc:\S+"
     r"|worker:\S+|workers|leases|delayed|deadlines|final|trash|key:\S+|keys|events|schema"
     r"|shipped|compacted|template:\S+|templates:\S+|owner:\S+|owners"
-    r"|batch:\S+|batches:\S+|members:\S+|batch_ends"
+    r"|batch:\S+|batches:\S+|members:\S+|batch_ends|shared"
     r"|webhook:\S+|webhooks:\S+|webhooks|outbox:\S+|posting:\S+|webhooks_due|webhooks_leases"
     r"|webhooks_read|hooked"
 )
 _PASSING = re.compile(
     r"idem:\S+|key:\S+|lock:\S+|probe:\S+|worker:\S+|job:\S+|flow:\S+|limit:\S+|usage:\S+"
-    r"|delivery:\S+|log:\S+|ended:\S+"
+    r"|delivery:\S+|log:\S+|ended:\S+|reuse:\S+|cost:\S+"
 )
 
 # Fields that a job in this state has, and those it must not have.
@@ -85,7 +85,7 @@ def audit(now: Snapshot) -> list[str]:
     """What is wrong at this moment, as sentences."""
     checks = (
         *(_kinds, _places, _right_places, _sets, _indexes, _records),
-        *(_batches, _tombstones, _files, _trash, _accounts, _turns, _pauses, _deliveries),
+        *(_batches, _shared, _tombstones, _files, _trash, _accounts, _turns, _pauses, _deliveries),
     )
     return [complaint for check in checks for complaint in check(now)]
 
@@ -211,6 +211,18 @@ def _batches(now: Snapshot) -> Iterator[str]:
             batch_id in now.zset(f"batches:{batch['own']}")
         ):
             yield f"{name} is {batch['st']}, and its owner's list says otherwise"
+
+
+def _shared(now: Snapshot) -> Iterator[str]:
+    """Outputs that several jobs have go with the last of them."""
+    counted = Counter(fields["pre"] for fields in now.jobs.values() if "pre" in fields)
+    shared = now.hashes.get("shared", {})
+    for prefix, number in shared.items():
+        if int(number) != counted[prefix]:
+            yield f"{prefix} is shared by {counted[prefix]} jobs and counts {number}"
+    for prefix, users in counted.items():
+        if users > 1 and prefix not in shared:
+            yield f"{users} jobs have their outputs in {prefix}, which does not count them"
 
 
 def _published(fields: Fields) -> Any:

@@ -15,6 +15,7 @@ from PIL import Image
 from fileproc.errors import ErrorClass
 from fileproc.jobs import JobResult, OutputInfo, Problem, Provenance, Usage
 from fileproc.objects import ObjectStore, attempt_prefix
+from fileproc.operations import environment
 from fileproc.store import Lease, Settlement, Store
 
 
@@ -58,7 +59,7 @@ class Hands:
             prefix=prefix,
             outputs=infos,
             usage=Usage(wall_s=0.1, cpu_s=0.1, peak_rss_bytes=1),
-            provenance=Provenance(engine="test 1", fileproc="0"),
+            provenance=Provenance(engine="test 1", fileproc="0", build=environment()),
         )
         await self.store.queue.settle(Settlement.complete(lease, result))
 

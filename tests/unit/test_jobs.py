@@ -45,6 +45,7 @@ def test_state_is_final_where_no_move_leaves_it() -> None:
         ("promote", "delayed", "queued"),
         ("cancel", "awaiting_upload queued delayed running", "canceled"),
         ("expire", "awaiting_upload queued delayed", "expired"),
+        ("reuse", "queued", "succeeded"),
     ],
 )
 def test_each_move_leads_from_and_to_these_states(move: str, sources: str, targets: str) -> None:

@@ -8,10 +8,12 @@
 --      the moment at which it may start),
 --      16 bytes that came along, 17 1 = its upload is still to come,
 --      18 batch or '', 19 job that it repeats or '', 20 1 = only if nobody has repeated that one,
---      then for each file: id, record (JSON) or '' where it must exist already
+--      21 what it asks for (a digest) or '', 22 job that has done so already, whose outputs it gets,
+--      or '', 23 its result then (JSON), then for each file: id, record (JSON) or '' where it must exist already
 -- Returns {'ok', id, accepted at (ms)} | {'known', fingerprint, id} | {'in_flight'} | {'backlog', n}
 --         | {'quota', ...} (see refusal) | {'no_file', id} | {'no_batch'} | {'repeated', id}
-local FIRST_FILE = 21
+--         | {'not_there'}
+local FIRST_FILE = 24
 local id, owner, lane = ARGV[1], ARGV[2], ARGV[3]
 local key = P .. 'job:' .. id
 -- Sent again after its reply was lost: it is there.
@@ -32,6 +34,13 @@ local before = ARGV[19] ~= '' and load(ARGV[19])
 if before and (before.own ~= owner or before.st == 'deleted') then before = nil end
 local repeated = before and call('HGET', before.key, 'rb')
 if repeated and ARGV[20] == '1' then return {'repeated', repeated} end
+local prefix
+if ARGV[22] ~= '' then
+  local source = load(ARGV[22])
+  local there = source and source.own == owner and source.st == 'succeeded' and not source.del
+  prefix = there and call('HGET', source.key, 'pre')
+  if not prefix then return {'not_there'} end
+end
 local backlog = call('XLEN', P .. 'events')
 if backlog >= tonumber(ARGV[11]) then return {'backlog', backlog} end
 local limits = limits_of(owner, ARGV[10])
@@ -69,6 +78,7 @@ if ARGV[18] ~= '' then
   call('HINCRBY', P .. 'batch:' .. ARGV[18], 'acc', 1)
   count(ARGV[18], state, 1)
 end
+if ARGV[21] ~= '' then call('HSET', key, 'rd', ARGV[21]) end
 if before then
   call('HSET', before.key, 'rb', id)
   call('HINCRBY', before.key, 'v', 1)
@@ -81,17 +91,24 @@ index('jobs:' .. owner .. ':' .. state, id, now)
 if state == 'delayed' then
   call('HSET', key, 'due', due)
   index('delayed', id, due)
-elseif state == 'queued' then
+elseif state == 'queued' and not prefix then
   enter(job)
 end
-if deadline > 0 then index('deadlines', id, deadline) end
+if deadline > 0 and not prefix then index('deadlines', id, deadline) end
 if idem then call('SET', idem, 'done ' .. ARGV[7] .. ' ' .. id, 'EX', ARGV[9]) end
 -- Everything that is needed to build the record again stands in the event.
 event(id, 'submit', owner, 1, table.concat({
   '{"st":"', state, '","ln":"', lane, '","ma":', ARGV[12], ',"rt":', ARGV[13], ',"sc":', job.sc, ',"due":', due,
   ',"deadline":', deadline, ',"fi":"', table.concat(files, ' '),
   '","files":{', table.concat(brought, ','),
-  '},"idem":"', idem and (ARGV[6] .. ' ' .. ARGV[7]) or '', '","doc":', ARGV[5], '}',
+  '},"idem":"', idem and (ARGV[6] .. ' ' .. ARGV[7]) or '', '","rd":"', ARGV[21], '","doc":', ARGV[5], '}',
 }))
+if prefix then  -- it is done already: what it asks for has been made, and stays as long as this one
+  call('HSETNX', P .. 'shared', prefix, 1)
+  call('HINCRBY', P .. 'shared', prefix, 1)
+  job.st, job.rt, job.rd = state, tonumber(ARGV[13]), ARGV[21]
+  job.ba = ARGV[18] ~= '' and ARGV[18] or false
+  finish(job, 'reuse', 'succeeded', {'res', ARGV[23], 'pre', prefix}, ARGV[23])
+end
 commit()
 return {'ok', id, now}

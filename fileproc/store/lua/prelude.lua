@@ -39,14 +39,14 @@ end
 -- it stands in the way, and must not stop the script for all the others.
 local function load(id)
   local r = redis.pcall('HMGET', P .. 'job:' .. id,
-    'st', 'own', 'ln', 'v', 'tok', 'at', 'ma', 'cq', 'del', 'ca', 'sc', 'rt', 'ba')
+    'st', 'own', 'ln', 'v', 'tok', 'at', 'ma', 'cq', 'del', 'ca', 'sc', 'rt', 'ba', 'rd')
   if r.err or not (r[1] and r[2]) then return nil end
   if r[1] ~= 'deleted' and not (r[3] and r[5] and r[10]) then return nil end
   return {
     id = id, key = P .. 'job:' .. id, st = r[1], own = r[2], ln = r[3], v = tonumber(r[4]) or 0,
     tok = r[5], at = tonumber(r[6]) or 0, ma = tonumber(r[7]) or 1, cq = r[8] == '1',
     del = r[9] == '1', ca = tonumber(r[10]) or 0, sc = tonumber(r[11]) or 0, rt = tonumber(r[12]) or 0,
-    ba = r[13],
+    ba = r[13], rd = r[14],
   }
 end
 
@@ -92,6 +92,15 @@ local function move(job, name, target, fields, data)
   return true
 end
 
+-- What came of a job that may be answered for another that asks for the same: its result, or why it
+-- will never have one.
+local function remember_answer(job, target, leave, data)
+  local lasting = target == 'failed' and string.find(data or '', '"class":"permanent"', 1, true)
+  if leave > now and (target == 'succeeded' or lasting) then
+    call('SET', P .. 'reuse:' .. job.own .. ':' .. job.rd, job.id, 'PX', leave - now)
+  end
+end
+
 -- Moves into a final state; the record and its objects go when the retention is over.
 local function finish(job, name, target, fields, data)
   local leave = now + (job.del and 0 or job.rt)
@@ -104,11 +113,21 @@ local function finish(job, name, target, fields, data)
   index('final', job.id, leave)
   if target == 'failed' then index('dead:' .. job.own, job.id, now) end
   count_end(job.ba)
+  if job.rd then remember_answer(job, target, leave, data) end
   return true
 end
 
 local function trash(what, due)
   if what and what ~= '' then index('trash', what, due) end
+end
+
+-- One job less has its outputs there; true if that was the last.
+local function released(prefix)
+  local key = P .. 'shared'
+  if call('HEXISTS', key, prefix) == 0 then return true end
+  if call('HINCRBY', key, prefix, -1) > 0 then return false end
+  call('HDEL', key, prefix)
+  return true
 end
 
 -- Forgets a final job: its objects and files without another job go to the trash, a tombstone stays.
@@ -121,7 +140,7 @@ local function forget(job, tombstone_s)
       trash('files/' .. id, now)
     end
   end
-  trash(r[2], now)
+  if r[2] and released(r[2]) then trash(r[2], now) end
   call('DEL', job.key)
   call('HSET', job.key, 'st', 'deleted', 'own', job.own)
   call('EXPIRE', job.key, tombstone_s)

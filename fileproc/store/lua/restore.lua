@@ -6,7 +6,7 @@
 --      14 document, 15 result, 16 problem (JSON or ''), 17 prefix or '', 18 expires at (ms) or '',
 --      19 '<hash> <fingerprint>' or '', 20 idempotency life (s), 21 the set time it waits for (ms)
 --      or 0, 22 deadline (ms) or 0, 23 batch or '', 24 job that repeats it or '',
---      then for each file: id, record
+--      25 what it asks for (a digest) or '', then for each file: id, record
 -- Returns 1 written, 0 the job is there, and over or no older than the journal's last word of it.
 -- Version and token jump ahead of all that may have been handed out after the journal's last entry,
 -- so that a zombie of before settles nothing and an ETag of before matches nothing: to the time, so
@@ -36,11 +36,11 @@ end
 call('HSET', key, 'st', state, 'own', owner, 'ln', ARGV[3], 'v', math.max(tonumber(ARGV[5]) + JUMP, now),
   'tok', math.max(tonumber(ARGV[6]) + JUMP, now), 'at', ARGV[7], 'ma', ARGV[8], 'ca', ARGV[9], 'rt', ARGV[12],
   'doc', ARGV[14])
-for field, place in pairs({sa = 10, fa = 11, res = 15, err = 16, pre = 17, ex = 18, rb = 24}) do
+for field, place in pairs({sa = 10, fa = 11, res = 15, err = 16, pre = 17, ex = 18, rb = 24, rd = 25}) do
   if ARGV[place] ~= '' then call('HSET', key, field, ARGV[place]) end
 end
 local files = {}
-for i = 25, #ARGV, 2 do
+for i = 26, #ARGV, 2 do
   local file = P .. 'file:' .. ARGV[i]
   if ARGV[i + 1] ~= '' then call('HSET', file, 'own', owner, 'meta', ARGV[i + 1]) end
   call('HINCRBY', file, 'n', 1)
@@ -71,6 +71,9 @@ else
   if state == 'failed' then index('dead:' .. owner, id, ARGV[11]) end
 end
 if MOVES.expire.from[state] and ARGV[22] ~= '0' then index('deadlines', id, ARGV[22]) end
+if ARGV[25] ~= '' and ARGV[18] ~= '' then
+  remember_answer({own = owner, rd = ARGV[25], id = id}, state, tonumber(ARGV[18]), ARGV[16])
+end
 if ARGV[19] ~= '' then
   local hash, fingerprint = string.match(ARGV[19], '^(%S+) (%S+)$')
   local left = math.ceil((tonumber(ARGV[9]) - now) / 1000) + tonumber(ARGV[20])

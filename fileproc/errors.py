@@ -117,6 +117,36 @@ class GoneError(FileprocError):
     code, status, title = "gone", 410, "It was here, and is deleted or expired"
 
 
+class FileOfJobError(FileprocError):
+    code, status, title = "file_of_job", 409, "The file belongs to a job"
+
+
+class UploadIncompleteError(FileprocError):
+    code, status, title = "upload_incomplete", 409, "Not all of the upload has arrived"
+
+
+class UploadMismatchError(FileprocError):
+    code, status, title = "upload_mismatch", 422, "The upload is not what was announced"
+
+
+class OffsetMismatchError(FileprocError):
+    code, status, title = "offset_mismatch", 409, "The upload goes on at another offset"
+
+
+class ChecksumMismatchError(FileprocError):
+    """460 is the number that tus 1.0 has given it."""
+
+    code, status, title = "checksum_mismatch", 460, "The bytes do not have this checksum"
+
+
+class TusVersionError(FileprocError):
+    code, status, title = "tus_version", 412, "The version of tus is not supported"
+
+
+class UploadLockedError(FileprocError):
+    code, status, title = "upload_locked", 423, "Another request works on the upload"
+
+
 class CorruptRecordError(FileprocError):
     code, status, title = "corrupt_record", 500, "The record is broken"
 

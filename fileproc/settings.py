@@ -237,6 +237,20 @@ class Settings(BaseSettings):
         description="Latest moves of jobs that an api process keeps for readers who come back.",
     )
     retention_s: Positive = Field(86_400, description="Job and files go so long after its end.")
+    file_retention_s: Positive = Field(
+        86_400,
+        description="A file that was uploaded on its own goes so long after that, at most.",
+    )
+    max_files_per_owner: Positive = Field(
+        10_000, description="Files of one owner that were uploaded on their own."
+    )
+    upload_life_s: Positive = Field(
+        86_400,
+        description="An upload in several requests must be complete so long after its begin.",
+    )
+    max_uploads_per_owner: Positive = Field(
+        1_000, description="Such uploads of one owner that may be under way at once."
+    )
     url_ttl_s: Positive = Field(900, le=604_800, description="Life of a presigned URL.")
 
     webhook_schedule_s: str = Field(

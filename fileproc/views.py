@@ -11,6 +11,7 @@ from fileproc.jobs import Fetched, FileInfo, Job, JobState, Source
 from fileproc.operations import Operation, secret_params
 from fileproc.pipelines import output_steps
 from fileproc.settings import Settings
+from fileproc.store import StoredFile
 from fileproc.webhooks import TEST
 
 MASK = "********"
@@ -167,6 +168,30 @@ def _input_view(info: FileInfo) -> dict[str, Any]:
         "sha256": info.sha256,
         "type": info.type,
         "declared_type": info.declared_type,
+    }
+
+
+def file_path(file_id: str) -> str:
+    """The address of a file."""
+    return f"/v1/files/{file_id}"
+
+
+def file_view(file: StoredFile) -> dict[str, Any]:
+    """The members of `FileView`."""
+    info = file.info
+    path = file_path(info.file_id)
+    return {
+        "id": info.file_id,
+        "object": "file",
+        "name": info.name,
+        "size": info.size,
+        "sha256": info.sha256,
+        "type": info.type,
+        "declared_type": info.declared_type,
+        "created_at": file.created_at,
+        "expires_at": file.expires_at,
+        "jobs": file.jobs,
+        "links": {"self": path, "content": path + "/content"},
     }
 
 

@@ -19,7 +19,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from fileproc import __version__, operations
-from fileproc.api import openapi
+from fileproc.api import openapi, tus
 from fileproc.api.body import not_yet
 from fileproc.api.context import API, Api
 from fileproc.api.docs import DOCS, make_docs
@@ -87,6 +87,7 @@ def make_app(settings: Settings, opener: Opener = open_resources) -> web.Applica
                 app.router.add_route(method, address, endpoint.handle, expect_handler=not_yet)
     app[DOCS] = make_docs(openapi.build(ENDPOINTS, offered, keys=settings.auth is Auth.REQUIRED))
     app.on_response_prepare.append(add_headers)
+    app.on_response_prepare.append(tus.add_headers)
     app.on_shutdown.append(_drain)
     app.cleanup_ctx.append(_resources(settings, opener))
     return app

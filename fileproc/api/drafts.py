@@ -24,6 +24,7 @@ from fileproc.api.models import (
 from fileproc.api.reading import json_params
 from fileproc.api.uploads import check_type
 from fileproc.errors import (
+    GoneError,
     InvalidRequestError,
     NotFoundError,
     ProgramMissingError,
@@ -346,7 +347,7 @@ async def files_by_id(
     """Files that are here already, from (id, pointer) pairs.
 
     Raises:
-        NotFoundError: the caller has no such file; every missing one is named.
+        NotFoundError: the caller has no such file (any more); every missing one is named.
         TypeMismatchError: one of them is not taken.
     """
     get = api.resources.store.files.get
@@ -356,7 +357,7 @@ async def files_by_id(
     files: list[FileInfo] = []
     missing: list[dict[str, str]] = []
     for outcome, (_, pointer) in zip(found, wanted, strict=True):
-        if isinstance(outcome, NotFoundError):
+        if isinstance(outcome, NotFoundError | GoneError):
             missing.append({"pointer": pointer, "detail": outcome.detail})
         elif isinstance(outcome, BaseException):
             raise outcome

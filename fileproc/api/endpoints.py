@@ -21,6 +21,8 @@ class Tag(StrEnum):
     """The chapters of the documentation."""
 
     SUBMIT = "Submit"
+    FILES = "Files"
+    TUS = "Resumable uploads"
     JOBS = "Jobs"
     BATCHES = "Batches"
     TEMPLATES = "Templates"
@@ -41,6 +43,8 @@ class Body(StrEnum):
     JSON = "json"  # of the endpoint's `payload`
     UPLOAD = "upload"  # the raw bytes of any file
     BATCH = "batch"  # JSON of the `payload`, or a job on each line
+    OFFSET_BYTES = "offset_bytes"  # a piece of a file
+    BYTES = "bytes"  # one file, raw or as a form
 
 
 class RateClass(StrEnum):
@@ -87,6 +91,7 @@ class RequestHeader:
     name: str
     says: str
     pattern: str | None = None
+    required: bool = False
 
 
 @dataclass(frozen=True, slots=True)

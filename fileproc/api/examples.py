@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from fileproc.api.models import BATCH_ID, FILE_ID, JOB_ID
+from fileproc.api.models import BATCH_ID, FILE_ID, JOB_ID, UPLOAD_ID
 from fileproc.api.webhook_models import DELIVERY_ID, WEBHOOK_ID
 
 JOB: Final[dict[str, Any]] = {
@@ -62,6 +62,46 @@ JOB: Final[dict[str, Any]] = {
         "self": f"/v1/jobs/{JOB_ID}",
         "events": f"/v1/jobs/{JOB_ID}/events",
         "result": f"/v1/jobs/{JOB_ID}/result",
+    },
+}
+
+FILE: Final[dict[str, Any]] = {
+    "id": FILE_ID,
+    "object": "file",
+    "name": "photo.jpg",
+    "size": 1016315,
+    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "type": "image/jpeg",
+    "declared_type": None,
+    "created_at": "2026-11-22T08:15:30.120000Z",
+    "expires_at": "2026-11-23T08:15:30.120000Z",
+    "jobs": 0,
+    "links": {"self": f"/v1/files/{FILE_ID}", "content": f"/v1/files/{FILE_ID}/content"},
+}
+
+UPLOAD: Final[dict[str, Any]] = {
+    "id": UPLOAD_ID,
+    "object": "upload",
+    "state": "open",
+    "name": "photo.jpg",
+    "size": 1016315,
+    "type": "image/jpeg",
+    "sha256": None,
+    "offset": None,
+    "created_at": "2026-11-22T08:15:30.120000Z",
+    "expires_at": "2026-11-23T08:15:30.120000Z",
+    "file_id": None,
+    "put": {
+        "method": "PUT",
+        "url": f"https://s3.example.org/fileproc/files/{FILE_ID}?X-Amz-Signature=...",
+        "headers": {"Content-Length": "1016315", "Content-Type": "image/jpeg"},
+    },
+    "part_bytes": None,
+    "parts": [],
+    "next_part": None,
+    "links": {
+        "self": f"/v1/uploads/{UPLOAD_ID}",
+        "complete": f"/v1/uploads/{UPLOAD_ID}/complete",
     },
 }
 
@@ -259,6 +299,14 @@ BATCH_SAMPLE: Final = """curl "$FILEPROC_URL/v1/batches" -H 'Content-Type: appli
 
 RETRY_SAMPLE: Final = """curl -X POST "$FILEPROC_URL/v1/jobs/retry" \\
   -H 'Content-Type: application/json' -d '{"code": "timeout", "labels": {"album": "summer"}}'"""
+
+UPLOAD_SAMPLE: Final = """curl "$FILEPROC_URL/v1/uploads" -H 'Content-Type: application/json' \\
+  -d '{"name": "photo.jpg", "size": 1016315, "type": "image/jpeg"}'
+curl -T photo.jpg -H 'Content-Type: image/jpeg' "$PUT_URL"
+curl -X POST "$FILEPROC_URL/v1/uploads/$UPLOAD/complete"
+"""
+
+FILE_SAMPLE: Final = 'curl --data-binary @photo.jpg "$FILEPROC_URL/v1/files?filename=photo.jpg"'
 
 TEMPLATE_SAMPLE: Final = """curl -X PUT "$FILEPROC_URL/v1/templates/thumbs" \\
   -H 'Content-Type: application/json' -d '{

@@ -35,12 +35,14 @@ MAX_METADATA_BYTES = 16 * 1024
 
 JOB_ID = "job_01kqb4h0nme8atrb9rgb0yvm3j"
 BATCH_ID = "batch_01kqb4h0nme8atrb9rgb0yvm3m"
+UPLOAD_ID = "upload_01kqb4h0nme8atrb9rgb0yvm3k"
 FILE_ID = "file_01kqb4h0nme8atrb9rgb0yvm3k"
 _ID = "_[0-7][0-9a-hjkmnp-tv-z]{25}$"
 
 JobId = Annotated[str, StringConstraints(pattern="^job" + _ID), Field(examples=[JOB_ID])]
 BatchId = Annotated[str, StringConstraints(pattern="^batch" + _ID), Field(examples=[BATCH_ID])]
 FileId = Annotated[str, StringConstraints(pattern="^file" + _ID), Field(examples=[FILE_ID])]
+UploadId = Annotated[str, StringConstraints(pattern="^upload" + _ID), Field(examples=[UPLOAD_ID])]
 LabelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$")]
 LabelValue = Annotated[str, StringConstraints(max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Labels = Annotated[
@@ -135,7 +137,7 @@ class Query(BaseModel):
 
 
 class FileRef(Request):
-    """A file that another job of yours has already brought."""
+    """A file of yours that is stored: uploaded on its own, or brought by another job."""
 
     file_id: FileId
 

@@ -20,7 +20,9 @@ from fileproc.api import examples, problems
 from fileproc.api.endpoints import Body, Endpoint, RequestHeader, Tag
 from fileproc.api.idempotency import REQUEST_HEADER
 from fileproc.api.models import (
+    FILE_ID,
     TEMPLATE_NAME,
+    UPLOAD_ID,
     FormJobRequest,
     FormPipelineRequest,
     FormTemplateJobRequest,
@@ -54,6 +56,8 @@ _REF = "#/components/schemas/{model}"
 _PARAMETER = re.compile(r"\{(\w+)\}")
 _TAGS: Final = {
     Tag.SUBMIT: "Hand over a file and name an operation. The answer comes in milliseconds.",
+    Tag.FILES: "Files that are stored for themselves, and can be used by many jobs.",
+    Tag.TUS: "tus 1.0.0: uploads that go on after a broken connection; any tus client will do.",
     Tag.JOBS: "Follow jobs, fetch their results, cancel, repeat or delete them.",
     Tag.BATCHES: "Many jobs in one request, counted and canceled together.",
     Tag.TEMPLATES: "Pipelines that are kept by name, in versions, and filled in by jobs.",
@@ -77,6 +81,22 @@ _REPLAYED: Final = {
 }
 _PATH_PARAMETERS: Final[dict[str, Json]] = {
     "name": {"description": "Name of the operation.", "schema": {"type": "string"}},
+    "file": {
+        "description": "Id of the file.",
+        "schema": {
+            "type": "string",
+            "pattern": "^file_[0-7][0-9a-hjkmnp-tv-z]{25}$",
+            "examples": [FILE_ID],
+        },
+    },
+    "upload": {
+        "description": "Id of the upload.",
+        "schema": {
+            "type": "string",
+            "pattern": "^upload_[0-7][0-9a-hjkmnp-tv-z]{25}$",
+            "examples": [UPLOAD_ID],
+        },
+    },
     "template": {
         "description": "Name of the template.",
         "schema": {"type": "string", "pattern": f"^{TEMPLATE_NAME}$", "examples": ["thumbs"]},
@@ -320,6 +340,14 @@ def _operation(endpoint: Endpoint) -> Json:
         described["x-codeSamples"] = [
             {"lang": "curl", "source": source} for source in examples.POST_SAMPLES
         ]
+    if endpoint.body is Body.BYTES:
+        described["requestBody"] = _bytes_body()
+    if endpoint.body is Body.OFFSET_BYTES:
+        raw = {"type": "string", "format": "binary"}
+        described["requestBody"] = {
+            "required": endpoint.method == "PATCH",
+            "content": {"application/offset+octet-stream": {"schema": raw}},
+        }
     if endpoint.payload is not None:
         schema = {"$ref": _REF.format(model=endpoint.payload.__name__)}
         described["requestBody"] = {
@@ -403,6 +431,18 @@ def _job_body() -> Json:
     }
 
 
+def _bytes_body() -> Json:
+    raw: Json = {"type": "string", "format": "binary", "minLength": 1}
+    form = {"type": "object", "required": ["file"], "properties": {"file": raw}}
+    return {
+        "required": True,
+        "content": {
+            "application/octet-stream": {"schema": raw},
+            "multipart/form-data": {"schema": form},
+        },
+    }
+
+
 def _path_parameters(path: str) -> list[Json]:
     return [
         {"name": name, "in": "path", "required": True, **_PATH_PARAMETERS[name]}
@@ -449,7 +489,7 @@ def _header_parameters(endpoint: Endpoint) -> list[Json]:
         {
             "name": header.name,
             "in": "header",
-            "required": False,
+            "required": header.required,
             "description": header.says,
             "schema": {
                 "type": "string",
@@ -512,6 +552,12 @@ def _problem_responses(errors: Iterable[type[FileprocError]]) -> Json:
     return {str(status): _problem_response(status, many) for status, many in by_status.items()}
 
 
+def _phrase(status: int) -> str:
+    """What HTTP calls it; 460 is tus' own."""
+    known = {int(one): one.phrase for one in HTTPStatus}
+    return known.get(status, "Checksum Mismatch")
+
+
 def _problem_response(status: int, errors: Sequence[type[FileprocError]]) -> Json:
     examples = {
         error.code: {
@@ -521,9 +567,7 @@ def _problem_response(status: int, errors: Sequence[type[FileprocError]]) -> Jso
         for error in errors
     }
     return {
-        "description": HTTPStatus(status).phrase
-        + ": "
-        + ", ".join(f"`{error.code}`" for error in errors),
+        "description": _phrase(status) + ": " + ", ".join(f"`{error.code}`" for error in errors),
         "content": {
             problems.MEDIA_TYPE: {
                 "schema": {"$ref": _REF.format(model="ProblemView")},

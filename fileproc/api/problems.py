@@ -28,6 +28,7 @@ DEFAULT_RETRY_AFTER_S: Final = 5
 RETRYABLE: Final = frozenset(
     {
         "backlog",
+        "checksum_mismatch",
         "idempotency_in_flight",
         "identity_unavailable",
         "insufficient_storage",
@@ -40,6 +41,8 @@ RETRYABLE: Final = frozenset(
         "storage_unavailable",
         "store_unavailable",
         "too_many_streams",
+        "upload_incomplete",
+        "upload_locked",
     }
 )
 

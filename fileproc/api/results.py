@@ -54,7 +54,7 @@ _SAFE_TYPES: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """One output and where it lies."""
+    """One output, or another file, and where it lies."""
 
     output: OutputInfo
     key: str
@@ -67,10 +67,16 @@ async def get_result(request: web.Request) -> web.StreamResponse:
     job_id = job_id_of(request)
     query = read_query(ResultQuery, request.query)
     job = await api.resources.store.jobs.get(caller.owner, job_id)
-    chosen = choose(job, query)
+    return await hand_out(api, request, choose(job, query), job.expires_at)
+
+
+async def hand_out(
+    api: Api, request: web.Request, chosen: Chosen, expires_at: datetime | None
+) -> web.StreamResponse:
+    """Redirect to an object, or stream it; no URL outlives `expires_at`."""
     if api.settings.downloads is Downloads.PROXY:
         return await _stream(api, request, chosen)
-    return await _redirect(api, job, chosen)
+    return await _redirect(api, chosen, expires_at)
 
 
 def safe_type(media_type: str) -> str:
@@ -135,10 +141,10 @@ def _index(job: Job, outputs: list[OutputInfo], query: ResultQuery) -> int:
     )
 
 
-async def _redirect(api: Api, job: Job, chosen: Chosen) -> web.Response:
+async def _redirect(api: Api, chosen: Chosen, expires_at: datetime | None) -> web.Response:
     ttl_s = api.settings.url_ttl_s
-    if job.expires_at is not None:  # no URL outlives what it leads to
-        left = int((job.expires_at - datetime.now(UTC)).total_seconds())
+    if expires_at is not None:  # no URL outlives what it leads to
+        left = int((expires_at - datetime.now(UTC)).total_seconds())
         ttl_s = max(1, min(ttl_s, left))
     url = await api.resources.objects.presign_get(
         chosen.key, name=chosen.output.name, content_type=chosen.content_type, ttl_s=ttl_s
@@ -211,7 +217,7 @@ async def _send(
         try:
             first = await anext(chunks)
         except ObjectMissingError as exc:
-            raise GoneError("The output is no longer stored.") from exc
+            raise GoneError("The file is no longer stored.") from exc
         # Only now: what fails before the first byte can still be told as a problem.
         await response.prepare(request)
         try:

@@ -106,7 +106,7 @@ async def _check_files(api: Api, caller: Caller, job: Job) -> None:
     for info in job.document.inputs:
         try:
             await api.resources.store.files.get(caller.owner, info.file_id)
-        except NotFoundError as exc:
+        except (NotFoundError, GoneError) as exc:
             raise GoneError(
                 f"The input {info.name!r} is no longer stored: submit it again.",
                 file_id=info.file_id,

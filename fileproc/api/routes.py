@@ -10,6 +10,7 @@ from fileproc import errors
 from fileproc.api import (
     docs,
     examples,
+    file_routes,
     grant_routes,
     health,
     idempotency,
@@ -31,10 +32,8 @@ from fileproc.api.endpoints import Answer, Body, Endpoint, Errors, Repeats, Requ
 
 _KEY = idempotency.REQUEST_HEADER
 _PREFER = RequestHeader("Prefer", "`wait=30`: answer with the finished job if it is done in time.")
-_TAG = RequestHeader("If-None-Match", "ETag of what you have; 304 if it is still that.")
+_TAG = file_routes.TAG
 _LAST_EVENT = RequestHeader("Last-Event-ID", "Id of the last event that you got; go on after it.")
-_RANGE = RequestHeader("Range", "Only a part, `bytes=0-1023`; where the server hands out files.")
-_IF_RANGE = RequestHeader("If-Range", "ETag that the range belongs to.")
 
 _ACCEPTED = Answer(
     "The job is accepted and safe; follow it at `Location`.",
@@ -173,19 +172,10 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         granted=True,
         tag=Tag.JOBS,
         summary="Download an output",
-        description=(
-            "A redirect to a short-lived URL of the object storage. Where the server is set to "
-            "hand out files itself, the file, with ranges."
-        ),
-        answers={
-            200: Answer("The file.", media_type="application/octet-stream"),
-            206: Answer("A part of the file.", media_type="application/octet-stream"),
-            302: Answer("The file is there.", headers={"Location": "A URL good for minutes."}),
-            304: Answer("It is what you have."),
-            416: Answer("The range lies outside the file."),
-        },
+        description=file_routes.DOWNLOAD,
+        answers=file_routes.DOWNLOADED,
         query=models.ResultQuery,
-        headers=(_TAG, _RANGE, _IF_RANGE),
+        headers=file_routes.RANGED,
         errors=(
             *_LOST,
             errors.NotFinishedError,
@@ -311,6 +301,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         scoped=True,
     ),
     *BATCH_ENDPOINTS,
+    *file_routes.ENDPOINTS,
     # --- templates -----------------------------------------------------------------------------
     Endpoint(
         "PUT",

@@ -14,15 +14,18 @@ from fileproc.objects.keys import (
     job_prefix,
     journal_key,
     journal_root,
+    tail_key,
+    tail_prefix,
 )
 from fileproc.objects.names import content_disposition
-from fileproc.objects.port import ObjectInfo, ObjectStore, Stored
+from fileproc.objects.port import ObjectInfo, ObjectStore, SignedRequest, Stored
 from fileproc.objects.s3 import S3ObjectStore, open_object_store
 
 __all__ = [
     "ObjectInfo",
     "ObjectStore",
     "S3ObjectStore",
+    "SignedRequest",
     "Stored",
     "attempt_prefix",
     "content_disposition",
@@ -33,4 +36,6 @@ __all__ = [
     "open_object_store",
     "removed_on_error",
     "save",
+    "tail_key",
+    "tail_prefix",
 ]

@@ -2,6 +2,7 @@
 
     files/<file_id>                              what a client handed over
     attempts/<job>/<token>-<8 hex>/<index>       what one attempt made
+    uploads/<upload_id>/<8 hex>                  the end of an upload that is not complete
     journal/[snapshot_]<first>_<last stream id>  a batch of events, or what they fold to
 
 Keys are ASCII without dots, none is a prefix of another, and no part of one comes from a client:
@@ -13,7 +14,7 @@ from __future__ import annotations
 import re
 import secrets
 
-_ROOTS = "files|attempts|journal"
+_ROOTS = "files|attempts|journal|uploads"
 _KEY = re.compile(rf"(?:{_ROOTS})(?:/[A-Za-z0-9_-]{{1,128}})+")
 _PREFIX = re.compile(rf"(?:{_ROOTS})/(?:[A-Za-z0-9_-]{{1,128}}/)*[A-Za-z0-9_-]{{0,128}}")
 
@@ -34,6 +35,16 @@ def attempt_prefix(job_id: str, token: int) -> str:
     out the same fencing token twice.
     """
     return checked_prefix(f"{job_prefix(job_id)}{token}-{secrets.token_hex(4)}/")
+
+
+def tail_prefix(upload_id: str) -> str:
+    """What has come of an upload beyond its whole parts lies below it."""
+    return checked_prefix(f"uploads/{upload_id}/")
+
+
+def tail_key(upload_id: str) -> str:
+    """A fresh key: what is written anew never spoils what is counted on."""
+    return checked_key(f"{tail_prefix(upload_id)}{secrets.token_hex(4)}")
 
 
 def journal_key(name: str) -> str:

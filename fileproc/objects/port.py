@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Sequence
+    from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -29,12 +29,78 @@ class ObjectInfo:
     age_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class SignedRequest:
+    """A PUT that needs no key. `headers` are signed: they must be sent as they are."""
+
+    url: str
+    headers: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part that the storage has, of a multipart upload."""
+
+    number: int
+    size: int
+    etag: str
+
+
+class DirectUploads(Protocol):
+    """Uploads that take several requests, by clients themselves or through us.
+
+    Every method raises as those of `ObjectStore`; those that name an upload raise
+    ObjectMissingError where the storage does not know it (any more).
+    """
+
+    async def presign_put(
+        self, key: str, *, size: int, content_type: str, sha256: str | None, ttl_s: int
+    ) -> SignedRequest:
+        """A PUT of one object of exactly this size and type, at the public endpoint.
+
+        With `sha256` (hex) a storage that checks it takes no other content.
+        """
+
+    async def presign_part(
+        self, key: str, upload_id: str, number: int, *, size: int, ttl_s: int
+    ) -> SignedRequest:
+        """A PUT of one part (from 1) of exactly this size."""
+
+    async def begin(self, key: str, *, content_type: str) -> str:
+        """Begin a multipart upload; returns its id. The sweep aborts what is never completed."""
+
+    async def put_part(self, key: str, upload_id: str, number: int, body: bytes) -> str:
+        """Store a part, of at least 5 MiB unless it is the last; returns its ETag."""
+
+    async def parts(self, key: str, upload_id: str) -> list[Part]:
+        """The parts that are there, by number."""
+
+    async def complete(self, key: str, upload_id: str, etags: Sequence[str]) -> None:
+        """Make the object of the parts 1, 2, ... with these ETags."""
+
+    async def abort(self, key: str, upload_id: str) -> None:
+        """Forget the upload and its parts; one that is gone is fine."""
+
+    async def size_of(self, key: str) -> int:
+        """Size of an object in bytes.
+
+        Raises:
+            ObjectMissingError: there is no such object.
+        """
+
+
 class ObjectStore(Protocol):
     """Objects under keys of our own (see `keys.py`); an object is whole or not there.
 
     Every method raises StorageUnavailableError when the storage cannot be reached or refuses,
     and ValueError for a key or prefix that is not ours.
+
+    Attributes:
+        direct: uploads that take several requests.
     """
+
+    @property
+    def direct(self) -> DirectUploads: ...
 
     async def put_stream(
         self, key: str, chunks: AsyncIterable[bytes], *, content_type: str, shared: bool = False
@@ -89,8 +155,13 @@ class ObjectStore(Protocol):
     def list(self, prefix: str, *, start_after: str = "") -> AsyncIterator[ObjectInfo]:
         """All objects below, in the order of their keys, `start_after` excluded."""
 
-    async def abort_uploads(self, *, older_than_s: float) -> int:
-        """Abort multipart uploads begun longer ago; returns how many."""
+    async def abort_uploads(
+        self, *, older_than_s: float, wanted: Callable[[str], Awaitable[bool]] | None = None
+    ) -> int:
+        """Abort multipart uploads begun longer ago; returns how many.
+
+        One is left alone if it is `wanted`, by the key of its object.
+        """
 
     async def check(self) -> None:
         """Return within 3 s if the bucket answers; else raise StorageUnavailableError."""

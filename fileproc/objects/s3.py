@@ -22,6 +22,7 @@ from fileproc.errors import (
     StorageUnavailableError,
 )
 from fileproc.objects.border import border, code_of, unavailable, unreachable
+from fileproc.objects.direct import S3DirectUploads
 from fileproc.objects.files import file_chunks, removed_on_error, save
 from fileproc.objects.keys import checked_key, checked_prefix
 from fileproc.objects.names import content_disposition, may_show
@@ -32,7 +33,14 @@ from fileproc.telemetry import STORAGE_ERRORS, get_logger
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterable,
+        AsyncIterator,
+        Awaitable,
+        Callable,
+        Sequence,
+    )
     from pathlib import Path
 
     from pydantic import SecretStr
@@ -104,6 +112,7 @@ class S3ObjectStore:
         self._region = settings.s3_region
         self._encryption = {"ServerSideEncryption": settings.s3_sse} if settings.s3_sse else {}
         self._flights = asyncio.Semaphore(_FLIGHTS)
+        self.direct = S3DirectUploads(client, signer, self._bucket, self._encryption)
 
     # --- in ------------------------------------------------------------------------------------
 
@@ -264,14 +273,17 @@ class S3ObjectStore:
                 age_s = (now - modified).total_seconds()
                 yield ObjectInfo(found["Key"], found["Size"], modified, age_s)
 
-    async def abort_uploads(self, *, older_than_s: float) -> int:
+    async def abort_uploads(
+        self, *, older_than_s: float, wanted: Callable[[str], Awaitable[bool]] | None = None
+    ) -> int:
         count = 0
         pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket)
         async for page in _bordered(pages, "list_multipart_uploads"):
             before = _date_of(page) - timedelta(seconds=older_than_s)
             for upload in page.get("Uploads", []):
-                if upload["Initiated"] <= before:
-                    count += await self._abort(upload["Key"], upload["UploadId"])
+                if upload["Initiated"] > before or (wanted and await wanted(upload["Key"])):
+                    continue
+                count += await self._abort(upload["Key"], upload["UploadId"])
         return count
 
     async def _abort(self, key: str, upload_id: str) -> bool:

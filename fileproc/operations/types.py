@@ -106,7 +106,19 @@ _TEXT_KINDS = frozenset(
         "application/yaml",
     }
 )
+# Types that are ZIP files, which the first entries may not show.
+_ZIPS = frozenset({"docx", "xlsx", "pptx", "epub", "odt", "ods", "odp"})
 _ALIASES = {
+    "image/jpg": "image/jpeg",
+    "image/x-png": "image/png",
+    "image/x-ms-bmp": "image/bmp",
+    "application/x-pdf": "application/pdf",
+    "application/x-zip-compressed": "application/zip",
+    "application/x-gzip": "application/gzip",
+    "audio/x-wav": "audio/wav",
+    "audio/mp3": "audio/mpeg",
+    "audio/x-m4a": "audio/mp4",
+    "audio/x-flac": "audio/flac",
     "application/jsonl": texts.JSONL,
     "application/json-lines": texts.JSONL,
     "application/x-jsonlines": texts.JSONL,
@@ -152,6 +164,25 @@ def _wanted(name: str | None, declared: str | None) -> str | None:
         if media_type in _TEXT_KINDS:
             return media_type
     return None
+
+
+def agrees(declared: str, detected: str) -> bool:
+    """Whether a file that is said to be `declared` may be what was detected.
+
+    What we could have recognised must have been; of other types we can only tell that they are no
+    picture, no film, nor anything else that has a signature. Containers tell little of themselves,
+    and what a film without pictures is called is a matter of taste.
+    """
+    said = declared.partition(";")[0].strip().lower()
+    said = _ALIASES.get(said, said)
+    if said in {UNKNOWN, "binary/octet-stream", detected}:
+        return True
+    if detected == "application/zip":
+        return said not in _EXTENSIONS or _EXTENSIONS[said][0] in _ZIPS
+    if said not in _EXTENSIONS:
+        return detected == UNKNOWN or detected in _TEXT_KINDS
+    kinds = {said.partition("/")[0], detected.partition("/")[0]}
+    return kinds == {"audio", "video"} and said.partition("/")[2] == detected.partition("/")[2]
 
 
 def type_for_extension(extension: str) -> str | None:

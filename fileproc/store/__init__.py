@@ -22,7 +22,7 @@ from fileproc.store.deliveries import (
     message_id,
 )
 from fileproc.store.events import Event, EventFeed, Topic, Watch
-from fileproc.store.files import Files
+from fileproc.store.files import FilePage, Files, StoredFile
 from fileproc.store.health import Health, StoreHealth
 from fileproc.store.heartbeat import Heartbeat, Pulse
 from fileproc.store.idempotency import LIFE_S as KEY_LIFE_S
@@ -48,12 +48,14 @@ from fileproc.store.schema import check_schema, ensure_schema
 from fileproc.store.subscription import Break, Progressed, Subscription
 from fileproc.store.templates import StoredTemplate, Templates
 from fileproc.store.upkeep import Upkeep
+from fileproc.store.uploads import KEEP_S, Upload, UploadDocument, Uploads, file_of, upload_of
 from fileproc.store.usage import DAY_MS, MOST_DAYS, DayUsage, Usage, Usages
 from fileproc.store.webhooks import Webhook, Webhooks
 
 __all__ = [
     "DAY_MS",
     "JOURNAL_BATCH",
+    "KEEP_S",
     "KEY_LIFE_S",
     "MOST_DAYS",
     "TOMBSTONE_S",
@@ -69,6 +71,7 @@ __all__ = [
     "DeliveryState",
     "Event",
     "EventFeed",
+    "FilePage",
     "Grant",
     "Heartbeat",
     "JobFilter",
@@ -100,22 +103,28 @@ __all__ = [
     "Span",
     "Store",
     "StoreHealth",
+    "StoredFile",
     "StoredTemplate",
     "Subscription",
     "Templates",
     "Topic",
+    "Upload",
+    "UploadDocument",
+    "Uploads",
     "Usage",
     "Usages",
     "Verdict",
     "Watch",
     "Webhook",
     "Webhooks",
+    "file_of",
     "message_id",
     "needed",
     "open_store",
     "pack",
     "stream_id",
     "unpack",
+    "upload_of",
 ]
 
 
@@ -126,6 +135,7 @@ class Store:
     jobs: Jobs
     batches: Batches
     files: Files
+    uploads: Uploads
     idempotency: Idempotency
     keys: ApiKeys
     templates: Templates
@@ -174,18 +184,33 @@ async def open_store(settings: Settings, *, worker: str | None = None) -> AsyncI
     tailing = connect(url, timeout_s=10, retries=0)
     journal = Journal(pipeline, names)
     everybody = Limits.of_everybody(settings)
+    reserve = Reserve(pipeline, settings.redis_reserve)
+    files = Files(
+        pipeline,
+        names,
+        most=settings.max_files_per_owner,
+        max_event_backlog=settings.max_event_backlog,
+        reserve=reserve,
+    )
     try:
         jobs = Jobs(
             pipeline,
             names,
             everybody=everybody,
             max_event_backlog=settings.max_event_backlog,
-            reserve=Reserve(pipeline, settings.redis_reserve),
+            reserve=reserve,
         )
         yield Store(
             jobs=jobs,
             batches=Batches(pipeline, names, jobs, everybody),
-            files=Files(pipeline, names),
+            files=files,
+            uploads=Uploads(
+                pipeline,
+                names,
+                files,
+                life_s=settings.upload_life_s,
+                most=settings.max_uploads_per_owner,
+            ),
             idempotency=Idempotency(pipeline, names),
             keys=ApiKeys(pipeline, names),
             templates=Templates(pipeline, names),

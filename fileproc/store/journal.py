@@ -24,6 +24,7 @@ from fileproc.store.connection import Pipeline
 from fileproc.store.events import Event, flat, parse
 from fileproc.store.idempotency import LIFE_S
 from fileproc.store.keys import Keys
+from fileproc.store.shelf import Shelf
 from fileproc.store.templates import MOST_VERSIONS
 from fileproc.store.webhook_memory import WebhookMemory
 
@@ -120,6 +121,7 @@ class Remembered:
     files: dict[str, str] = field(
         default_factory=dict
     )  # id -> record; '' if another job brought it
+    uploads: list[str] = field(default_factory=list)  # ids of files uploaded on their own
 
     @property
     def over(self) -> bool:
@@ -142,6 +144,7 @@ class Memory:
         self.jobs: dict[str, Remembered] = {}
         self.keys: dict[str, dict[str, str]] = {}
         self.files: dict[str, str] = {}  # id -> record, also of those whose job is gone
+        self.uploads = Shelf()
         self.deleted: dict[str, tuple[str, int]] = {}  # job id -> owner, when (ms)
         self.broken = 0  # objects that could not be read
         self.templates: dict[tuple[str, str], Versions] = {}  # by owner and name
@@ -155,6 +158,7 @@ class Memory:
             "answer": self._fold_answer,
             "batch": self.batches.fold,
             "delivery": self.hooks.fold_delivery,
+            "file": self.uploads.fold,
             "key": self._fold_key,
             "owner": self.accounts.fold_settings,
             "pause": self.accounts.fold_pause,
@@ -241,6 +245,7 @@ class Memory:
             due=told["due"],
             deadline=told["deadline"],
             files={file_id: self.files.get(file_id, "") for file_id in told["fi"].split()},
+            uploads=told.get("up", "").split(),
         )
 
     def _fold_answer(self, event: Event, now: int) -> None:
@@ -312,6 +317,9 @@ class Memory:
         templates = self.deleted_templates.items()
         self.deleted_templates = {name: when for name, when in templates if when >= moment}
         self.hooks.forget_before(moment)
+        unfinished = (job for job in self.jobs.values() if not job.over)
+        used = {file_id for job in unfinished for file_id in job.uploads}
+        self.uploads.forget_over_before(moment, used)
 
     def snapshot(self) -> Iterator[tuple[str, str]]:
         """Entries for `pack`: a line a job, and of everything else, and what was deleted lately."""
@@ -331,6 +339,7 @@ class Memory:
         for (owner, key_hash), (when, kept) in self.answers.items():
             yield f"{when}-0", f"{key_hash} answer_kept {owner} 0 {kept}"
         yield from self.accounts.snapshot(entry)
+        yield from self.uploads.snapshot()
         for job in self.jobs.values():
             data = json.dumps(asdict(job), ensure_ascii=False)
             yield entry, f"{job.id} snapshot {job.owner} {job.version} {data}"
@@ -434,6 +443,8 @@ class Journal:
         ]
         for file_id, record in job.files.items():
             arguments += [file_id, record]
+        for file_id in job.uploads:
+            arguments += [file_id, "+"]
         return bool(await self._pipeline.script("restore", *arguments))
 
     async def go_on_after(self, last: StreamId) -> None:

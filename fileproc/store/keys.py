@@ -5,7 +5,13 @@
 | job:<id>                | hash    | the record (fields below)                      | tombstone |
 | jobs:<owner>[:<state>]  | zset    | id -> created at (ms)                          | purge     |
 | dead:<owner>            | zset    | id of a failed job -> finished at (ms)         | purge     |
-| file:<id>               | hash    | own, meta (JSON), n (jobs that use it)         | last job  |
+| file:<id>               | hash    | own, meta (JSON), n (jobs that use it); if it  | last job  |
+|                         |         | was uploaded on its own: ca, ex, u (unfinished | tombstone |
+|                         |         | jobs that use it), over; then own, gone        |           |
+| files, files:<owner>    | zset    | id of such a file -> expires; created (ms)     | its end   |
+| upload:<id>             | hash    | own, doc (JSON), mp, ca, ex, size, off, tail,  | done/gone |
+|                         |         | e1, ..., holder, until, ask; then own, done... | 1 d       |
+| uploads[:<owner>]       | zset    | id of an upload under way -> expires; created  | its end   |
 | wait:<lane>:<owner>     | zset    | id -> created at - head start (ms)             | empty     |
 | ring:<lane>             | zset    | owner -> pass; only flows that may run         | empty     |
 | flow:<lane>:<owner>     | hash    | adm (admitted), pass, cap, weight, paused      | idle 1 d  |
@@ -55,9 +61,9 @@
 
 Fields of job:<id>: st state, own owner, ln lane, v version, tok fencing token, at attempt, ma max
 attempts, ca/sa/fa created/started/finished (ms), ex deleted at (ms), rt retention (ms), sc score in
-waiting, due (ms), w worker, cq cancel requested, del delete at the end, fi file ids, pre prefix of
-the outputs, pg progress, ba batch, rb id of the job that repeats it, rd
-digest of what it asks for, doc, res, err (JSON).
+waiting, due (ms), w worker, cq cancel requested, del delete at the end, fi file ids, up ids of
+files uploaded on their own, pre prefix of the outputs, pg progress, ba batch, rb id of the job that
+repeats it, rd digest of what it asks for, doc, res, err (JSON).
 
 Fields of batch:<id>: st (open: its jobs are still being accepted; dropped: it is withdrawn;
 running, completed), own owner, n jobs in all, acc accepted, fin ended, one number for each state
@@ -119,6 +125,12 @@ class Keys:
 
     def file(self, file_id: str) -> str:
         return f"{self.prefix}file:{file_id}"
+
+    def files_of(self, owner: str) -> str:
+        return f"{self.prefix}files:{owner}"
+
+    def upload(self, upload_id: str) -> str:
+        return f"{self.prefix}upload:{upload_id}"
 
     def ready(self, lane: str) -> str:
         return f"{self.prefix}ready:{lane}"

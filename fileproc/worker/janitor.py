@@ -14,8 +14,9 @@ from datetime import timedelta
 
 from fileproc.crashpoints import crash_point
 from fileproc.errors import FileprocError
-from fileproc.objects import ObjectInfo
+from fileproc.objects import ObjectInfo, file_key
 from fileproc.resources import Resources
+from fileproc.store import file_of, upload_of
 from fileproc.telemetry import (
     ADOPTED,
     EVENT_BACKLOG,
@@ -73,6 +74,7 @@ class Janitor:
         crash_point("adopted")
         PURGED.inc(await self._upkeep.purge())
         await self._store.batches.end()
+        await self._store.files.expire()
         crash_point("purged")
         await self._upkeep.trim_events(self._settings.events_window_s)
         await self._measure()
@@ -80,6 +82,7 @@ class Janitor:
     async def tidy(self) -> None:
         """What is due in the storage."""
         await self.collect()
+        await self.end_uploads()
         if time.monotonic() >= self._next_sweep:
             self._next_sweep = time.monotonic() + self._settings.sweep_s
             await self.sweep()
@@ -99,6 +102,20 @@ class Janitor:
         await self._upkeep.trashed(due)
         return len(due)
 
+    async def end_uploads(self) -> int:
+        """Give up uploads whose time is over; returns how many.
+
+        If we die in between, the sweep aborts what the storage has of them.
+        """
+        ended = 0
+        for upload_id in await self._store.uploads.due():
+            multipart = await self._store.uploads.close(upload_id)
+            if multipart:
+                await self._objects.direct.abort(file_key(file_of(upload_id)), multipart)
+            ended += multipart is not None
+        SWEPT.labels("upload").inc(ended)
+        return ended
+
     async def sweep(self, age: timedelta | None = None) -> int:
         """Delete objects that nothing points to: what a killed process has left. Returns how many.
 
@@ -108,6 +125,7 @@ class Janitor:
         ages = {
             "attempts/": age or timedelta(seconds=self._settings.orphan_s),
             "files/": age or timedelta(seconds=self._settings.stale_upload_s),
+            "uploads/": age or timedelta(seconds=self._settings.stale_upload_s),
         }
         if await self._store.journal.empty():
             log.error("no sweep: redis has lost its data; run `python -m fileproc rebuild`")
@@ -122,7 +140,9 @@ class Janitor:
                     swept += await self._sweep_batch(batch)
                     batch = []
             swept += await self._sweep_batch(batch)
-        aborted = await self._objects.abort_uploads(older_than_s=self._settings.stale_upload_s)
+        aborted = await self._objects.abort_uploads(
+            older_than_s=self._settings.stale_upload_s, wanted=self._under_way
+        )
         SWEPT.labels("upload").inc(aborted)
         if swept or aborted:
             log.info("swept orphans", objects=swept, uploads=aborted)
@@ -144,7 +164,12 @@ class Janitor:
 
     async def _wanted(self, key: str) -> bool:
         if key.startswith("files/"):
-            return await self._store.files.exists(key.removeprefix("files/"))
+            # In this order: an upload that is completed in between is a file by then.
+            return await self._under_way(key) or await self._store.files.exists(
+                key.removeprefix("files/")
+            )
+        if key.startswith("uploads/"):
+            return await self._store.uploads.exists(key.split("/")[1])
         parts = _ATTEMPT.fullmatch(key)
         if parts is None:
             return True  # not of a form we write: not ours to delete
@@ -154,6 +179,11 @@ class Janitor:
         if prefix is None and state == "running" and token == parts[2]:
             return True
         return await self._upkeep.shared(key.rpartition("/")[0] + "/")
+
+    async def _under_way(self, key: str) -> bool:
+        """Whether an upload is to become this object."""
+        _, _, name = key.partition("files/")
+        return bool(name) and await self._store.uploads.exists(upload_of(name))
 
     async def _measure(self) -> None:
         stats = await self._store.queue_stats()

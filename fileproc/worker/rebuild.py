@@ -40,6 +40,7 @@ class Rebuilt:
         templates: templates, each with its versions.
         webhooks: endpoints of webhooks.
         deliveries: of these, what was not yet delivered and is queued again.
+        files: files that were uploaded on their own.
         objects: journal objects that there are.
         broken: of these, such as could not be read; the log names them.
         up_to: the moment of the last event in the journal; what came later is not restored.
@@ -56,6 +57,7 @@ class Rebuilt:
     templates: int
     webhooks: int
     deliveries: int
+    files: int
     objects: int
     broken: int
     up_to: datetime | None
@@ -83,6 +85,7 @@ async def rebuild(resources: Resources, *, dry_run: bool = False) -> Rebuilt:
     jobs = sorted(memory.jobs.values(), key=lambda job: (job.created, job.id))
     if not dry_run:
         await _pause_again(resources, memory)  # before anything could run
+        await _restore_uploads(resources, memory)
     for start in range(0, len(jobs), AT_ONCE):
         some = jobs[start : start + AT_ONCE]
         there = await asyncio.gather(*(_is_there(resources, job, dry_run=dry_run) for job in some))
@@ -101,6 +104,7 @@ async def rebuild(resources: Resources, *, dry_run: bool = False) -> Rebuilt:
         templates=len(memory.templates),
         webhooks=len(memory.hooks.webhooks),
         deliveries=len(memory.hooks.deliveries),
+        files=len(memory.uploads.files) - len(_given_up(memory)),
         objects=objects,
         broken=memory.broken,
         up_to=up_to,
@@ -125,6 +129,7 @@ async def _restore_others(resources: Resources, memory: Memory) -> None:
         await resources.store.journal.restore_answer(owner, key_hash, since, answer)
     await _restore_owners(resources, memory)
     await _restore_webhooks(resources, memory)
+    await _settle_uploads(resources, memory)
     await resources.store.journal.go_on_after(memory.last)
     await resources.store.ensure_schema()
 
@@ -166,6 +171,24 @@ async def _restore_webhooks(resources: Resources, memory: Memory) -> None:
     for start in range(0, max(len(deliveries), 1), AT_ONCE):
         batch = deliveries[start : start + AT_ONCE]
         await store.deliveries.queue(None, batch, hooks if start == 0 else None)
+
+
+async def _restore_uploads(resources: Resources, memory: Memory) -> None:
+    """Before the jobs, which are counted where they use one."""
+    files = list(memory.uploads.files.values())
+    for start in range(0, len(files), AT_ONCE):
+        batch = files[start : start + AT_ONCE]
+        await asyncio.gather(*(resources.store.files.restore(file) for file in batch))
+
+
+async def _settle_uploads(resources: Resources, memory: Memory) -> None:
+    """After the jobs: what was given up goes, unless an unfinished job uses it."""
+    for file_id in _given_up(memory):
+        await resources.store.files.settle(file_id)
+
+
+def _given_up(memory: Memory) -> list[str]:
+    return [file.id for file in memory.uploads.files.values() if file.over is not None]
 
 
 async def _is_there(resources: Resources, job: Remembered, *, dry_run: bool) -> bool:

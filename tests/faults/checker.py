@@ -141,6 +141,10 @@ class Checker:
             pipe.hgetall(key)
         return dict(zip((key.removeprefix(head) for key in keys), pipe.execute(), strict=True))
 
+    def uploaded(self) -> list[str]:
+        """Ids of the files that were uploaded on their own, and are there."""
+        return [str(file_id) for file_id in self._redis.zrange(f"{self._prefix}files", 0, -1)]
+
     def unfinished(self) -> list[str]:
         """Jobs that are not over; accepted without an acknowledgement, they count too."""
         over = {*FINAL, "deleted"}
@@ -182,6 +186,8 @@ class Checker:
             listed |= {entry.key: entry.size async for entry in self._objects.list(root)}
         wanted: list[tuple[str, str]] = []
         rerun: list[tuple[str, str]] = []
+        gone = [file_id for file_id in self.uploaded() if f"files/{file_id}" not in listed]
+        findings.dangling += [f"files/{file_id} was uploaded, and is gone" for file_id in gone]
         for job_id, record in records.items():
             for file_id in record.get("fi", "").split():
                 if f"files/{file_id}" not in listed:

@@ -40,6 +40,7 @@ _NEEDS = {  # the kind of job that passes it, where it is rare in the load
     "upload-begun": "big",
     "upload-part": "big",
     "upload-parts": "big",
+    "file-kept": "shared",
     "cancel-noted": "cancel",
     "delete-noted": "delete",
     "download": "table",

@@ -23,6 +23,7 @@ BURST = 32  # submissions at once
 FOLLOWED_PER_SLOT = 3  # jobs that wait for a lease to end must not stop the load
 PATIENCE_S = 90.0  # for one answer, across kills of everything
 _TIMEOUT = aiohttp.ClientTimeout(total=20, sock_connect=2)
+ACCEPTED = 202
 TRY_AGAIN = {409, 429, 503, 507}
 SAYS_SOMETHING = set(range(200, 500)) - {429}
 FINAL = frozenset({"succeeded", "failed", "canceled", "expired"})
@@ -35,6 +36,7 @@ class Work:
     """One kind of job: what is asked for, and what is done with it afterwards.
 
     Attributes:
+        uploaded: its file is uploaded on its own, and named by the job.
         cancel: when it is canceled: "soon", or once it is "running"; "": not at all.
     """
 
@@ -44,6 +46,7 @@ class Work:
     body: bytes = b""
     cancel: Literal["", "soon", "running"] = ""
     delete: bool = False
+    uploaded: bool = False
 
 
 def kinds(rng: random.Random) -> dict[str, Callable[[], Work]]:
@@ -68,6 +71,7 @@ def kinds(rng: random.Random) -> dict[str, Callable[[], Work]]:
         "interrupt": lambda: sleep(5, cancel="running"),
         "delete": lambda: sleep(0.05, delete=True),
         "big": lambda: Work("big", "file.probe", {}, rng.randbytes(1024) * (BIG // 1024)),
+        "shared": lambda: Work("shared", "file.probe", {}, rng.randbytes(2000), uploaded=True),
         "large": lambda: Work("large", "debug.sleep", {"seconds": 0, "output_bytes": BIG}),
     }
 
@@ -80,6 +84,7 @@ MIX = {
     "permanent": 4,
     "cancel": 4,
     "delete": 8,
+    "shared": 4,
     "big": 1,
     "large": 1,
 }
@@ -233,6 +238,8 @@ class Load:
 
     async def submit(self, work: Work, url: str | None = None) -> str:
         """Submit until there is a 202, always with the same key; returns the job's id."""
+        if work.uploaded:
+            return await self._submit_uploaded(work, url)
         key = f"{self._rng.getrandbits(96):024x}"
         query = {name: _text(value) for name, value in work.params.items()}
         query["labels"] = f"key={key}"
@@ -248,10 +255,47 @@ class Load:
             )
         finally:
             self.submitting -= 1
+        return self._accepted(work, key, answer)
+
+    async def _submit_uploaded(self, work: Work, url: str | None) -> str:
+        """First the file, then the job; again from the beginning where the file got lost.
+
+        A store that lost its last seconds may have lost it; then the key is another, too, since the
+        job may be back later.
+        """
+        self.submitting += 1
+        try:
+            while True:
+                _, answer = await self._ask(
+                    *("upload", "POST", "/v1/files"), data=work.body, accept={201}, url=url
+                )
+                key = f"{self._rng.getrandbits(96):024x}"
+                body = {
+                    "operation": work.operation,
+                    "labels": {"key": key},
+                    "inputs": [{"file_id": json.loads(answer)["id"]}],
+                }
+                status, answer = await self._ask(
+                    *("submit", "POST", "/v1/jobs"),
+                    json=body,
+                    headers={"Idempotency-Key": key},
+                    accept={202, 404},
+                    url=url,
+                )
+                if status == ACCEPTED:
+                    return self._accepted(work, key, answer)
+        finally:
+            self.submitting -= 1
+
+    def _accepted(self, work: Work, key: str, answer: bytes) -> str:
         job = json.loads(answer)
         self.history.ack(Ack(time.time(), job["id"], work.kind, key, work.params))
         self._saw(job)
         return str(job["id"])
+
+    async def delete_file(self, file_id: str) -> None:
+        """Delete a file that was uploaded on its own."""
+        await self._ask("delete file", "DELETE", f"/v1/files/{file_id}")
 
     async def follow(self, job_id: str, until: frozenset[str] = FINAL) -> dict[str, Any]:
         """Watch the job until it is over (or in one of these states), however long that takes."""

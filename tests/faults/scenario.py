@@ -259,6 +259,7 @@ class _Play:
         gone = {job_id for job_id, record in checker.records().items() if record["st"] == "deleted"}
         rest = set(checker.records()) - gone - set(short)
         await asyncio.gather(*(delete(job_id) for job_id in rest))
+        await asyncio.gather(*map(stage.load.delete_file, checker.uploaded()))
         end = time.monotonic() + COLLECTED_S
         while (left := checker.left(stage.cluster.bucket, stage.cluster.scratch)) and (
             time.monotonic() < end

@@ -85,8 +85,8 @@ class Tail:
     def _take(self, entry: str, lines: str) -> None:
         at = int(entry.partition("-")[0]) / 1000
         for event in parse(entry, lines):
-            if event.job_id == "-":
-                continue  # of a rebuild, about no job
+            if not event.job_id.startswith("job_"):
+                continue  # of a rebuild, or of a file: about no job
             line = Line(at, event.job_id, event.move, event.version, event.data)
             self.lines.append(line)
             for listener in self.listeners:

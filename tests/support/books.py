@@ -22,11 +22,11 @@ _LASTING = re.compile(
     r"|shipped|compacted|template:\S+|templates:\S+|owner:\S+|owners"
     r"|batch:\S+|batches:\S+|members:\S+|batch_ends|shared"
     r"|webhook:\S+|webhooks:\S+|webhooks|outbox:\S+|posting:\S+|webhooks_due|webhooks_leases"
-    r"|webhooks_read|hooked"
+    r"|webhooks_read|hooked|files|files:\S+|upload:\S+|uploads|uploads:\S+"
 )
 _PASSING = re.compile(
     r"idem:\S+|key:\S+|lock:\S+|probe:\S+|worker:\S+|job:\S+|flow:\S+|limit:\S+|usage:\S+"
-    r"|delivery:\S+|log:\S+|ended:\S+|reuse:\S+|cost:\S+"
+    r"|delivery:\S+|log:\S+|ended:\S+|reuse:\S+|cost:\S+|file:\S+|upload:\S+"
 )
 
 # Fields that a job in this state has, and those it must not have.
@@ -85,7 +85,8 @@ def audit(now: Snapshot) -> list[str]:
     """What is wrong at this moment, as sentences."""
     checks = (
         *(_kinds, _places, _right_places, _sets, _indexes, _records),
-        *(_batches, _shared, _tombstones, _files, _trash, _accounts, _turns, _pauses, _deliveries),
+        *(_batches, _shared, _tombstones, _files, _uploads, _shelves, _trash, _accounts, _turns),
+        *(_pauses, _deliveries),
     )
     return [complaint for check in checks for complaint in check(now)]
 
@@ -247,10 +248,48 @@ def _files(now: Snapshot) -> Iterator[str]:
             if record.get("own") != fields["own"]:
                 yield f"{job} uses the file {file} of {record.get('own')}"
     for name, record in now.hashes.items():
-        if name.startswith("file:"):
+        if name.startswith("file:") and not record.keys() & {"ca", "gone"}:
             counted = uses.pop(name.removeprefix("file:"), 0)
             if not counted or int(record["n"]) != counted:
                 yield f"{name} is used by {counted} jobs and counts {record['n']}"
+
+
+def _uploads(now: Snapshot) -> Iterator[str]:
+    """A file on its own is kept as long as it says, and counts the unfinished jobs that use it."""
+    uses: Counter[str] = Counter()
+    for job, fields in now.jobs.items():
+        for file in fields.get("up", "").split():
+            record = now.hashes.get(f"file:{file}", {})
+            unfinished = fields["st"] not in FINAL
+            uses[file] += unfinished
+            foreign = record.get("own", fields["own"]) != fields["own"]
+            if foreign or (unfinished and "meta" not in record):
+                yield f"{job} uses the file {file}, which is {record}"
+    for name, record in now.hashes.items():
+        if name.startswith("file:") and ("gone" in record) != (name in now.lives):
+            yield f"{name} is gone and stays, or is here and will vanish"
+        if name.startswith("file:") and "ca" in record:
+            used = uses[name.removeprefix("file:")]
+            if int(record["u"]) != used or ("over" in record and not used):
+                yield f"{name} is used by {used} jobs, and is {record}"
+
+
+def _shelves(now: Snapshot) -> Iterator[str]:
+    """The indexes of files on their own, and of uploads under way, list those that are not over."""
+    expected: dict[str, dict[str, float]] = {}
+    for name, record in now.hashes.items():
+        if name.startswith("file:") and "ca" in record and "over" not in record:
+            file = name.removeprefix("file:")
+            expected.setdefault("files", {})[file] = float(record["ex"])
+            expected.setdefault(f"files:{record['own']}", {})[file] = float(record["ca"])
+        if name.startswith("upload:") and "doc" in record:
+            upload = name.removeprefix("upload:")
+            expected.setdefault("uploads", {})[upload] = float(record["ex"])
+            expected.setdefault(f"uploads:{record['own']}", {})[upload] = float(record["ca"])
+    shelves = ("files", "uploads")
+    held = {name: now.zsets[name] for name in now.zsets if name.split(":")[0] in shelves}
+    if held != expected:
+        yield f"files are listed as {held}, the records say {expected}"
 
 
 def _trash(now: Snapshot) -> Iterator[str]:
@@ -262,8 +301,8 @@ def _trash(now: Snapshot) -> Iterator[str]:
     for job, fields in now.jobs.items():
         if "del" not in fields and fields.get("pre", "").startswith(prefixes):
             yield f"the outputs of {job} are in the trash"
-    for name in now.hashes:
-        if name.startswith("file:") and f"files/{name.removeprefix('file:')}" in trash:
+    for name, record in now.hashes.items():
+        if "meta" in record and f"files/{name.removeprefix('file:')}" in trash:
             yield f"{name} is in use and in the trash"
 
 

@@ -13,7 +13,8 @@ for _, key in ipairs(redis.call('KEYS', ARGV[1] .. '*')) do
     for _, id in ipairs(redis.call('ZRANGE', key, 0, -1)) do
       redis.call('ZINCRBY', key, -step, id)
     end
-  elseif kind == 'hash' and name:sub(1, 4) == 'job:' then
+  elseif kind == 'hash' and (name:sub(1, 4) == 'job:' or name:sub(1, 5) == 'file:'
+      or name:sub(1, 7) == 'upload:') then
     for _, field in ipairs({'due', 'ex'}) do
       if redis.call('HEXISTS', key, field) == 1 then
         redis.call('HINCRBY', key, field, -step)
@@ -25,7 +26,10 @@ for _, key in ipairs(redis.call('KEYS', ARGV[1] .. '*')) do
 end
 """
 
-_TIMED = ("workers", "leases", "delayed", "deadlines", "final", "trash", "batch_ends")
+_TIMED = (
+    *("workers", "leases", "delayed", "deadlines", "final", "trash", "batch_ends"),
+    *("files", "uploads"),
+)
 
 
 def step_clock(client: Any, prefix: str, step_ms: int) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from fileproc.api.endpoints import Body, Endpoint
+from fileproc.api.endpoints import Body, Endpoint, Tag
 from fileproc.api.routes import ENDPOINTS
 from fileproc.ids import new_id
 from fileproc.store import Role, Store
@@ -37,6 +37,7 @@ BODIES: Final[dict[str, dict[str, Any]]] = {
     "createBatch": {"jobs": [{"operation": "debug.sleep", "params": {"seconds": 0}}]},
     "createKey": {"owner": "acme"},
     "createUploadToken": {"template": "thumbs"},
+    "createUpload": {"size": 5},
     "putOwner": {"weight": 2},
     "createWebhook": {"url": "https://example.com/hook"},
     "changeWebhook": {},
@@ -124,6 +125,38 @@ async def _keys(someone: Someone) -> list[tuple[str, ...]]:
     return [(key.info.id,), ("0" * 12,)]
 
 
+async def _files(someone: Someone) -> list[tuple[str, ...]]:
+    ids = []
+    for _ in range(2):
+        answer = await someone.api.post("/v1/files", data=b"x", headers=someone.headers)
+        assert answer.status == 201, await answer.text()
+        ids.append(str((await answer.json())["id"]))
+    await someone.api.delete(f"/v1/files/{ids[0]}", headers=someone.headers)
+    return [(file_id,) for file_id in (*ids, new_id("file"))]
+
+
+async def _uploads(someone: Someone) -> list[tuple[str, ...]]:
+    ids = []
+    for size in (5, 5, 100 * 1024 * 1024):
+        answer = await someone.api.post("/v1/uploads", json={"size": size}, headers=someone.headers)
+        assert answer.status == 201, await answer.text()
+        ids.append(str((await answer.json())["id"]))
+    await someone.api.delete(f"/v1/uploads/{ids[0]}", headers=someone.headers)
+    return [(upload_id,) for upload_id in (*ids, new_id("upload"))]
+
+
+async def _resumable(someone: Someone) -> list[tuple[str, ...]]:
+    ids = []
+    for _ in range(2):
+        headers = {**someone.headers, "Tus-Resumable": "1.0.0", "Upload-Length": "5"}
+        answer = await someone.api.post("/v1/tus", headers=headers)
+        assert answer.status == 201, await answer.text()
+        ids.append(answer.headers["Location"].rpartition("/")[2])
+    headers = {**someone.headers, "Tus-Resumable": "1.0.0"}
+    await someone.api.delete(f"/v1/tus/{ids[0]}", headers=headers)
+    return [(upload_id,) for upload_id in (*ids, new_id("upload"))]
+
+
 # By the address up to its last parameter.
 MAKERS: Final[dict[str, Makers]] = {
     "/v1/jobs/{name}": _jobs,
@@ -132,6 +165,9 @@ MAKERS: Final[dict[str, Makers]] = {
     "/v1/webhooks/{webhook}": _webhooks,
     "/v1/webhooks/{webhook}/deliveries/{delivery}": _deliveries,
     "/v1/keys/{key}": _keys,
+    "/v1/files/{file}": _files,
+    "/v1/uploads/{upload}": _uploads,
+    "/v1/tus/{upload}": _resumable,
 }
 
 
@@ -156,8 +192,16 @@ async def call(api: Any, endpoint: Endpoint, values: tuple[str, ...] = (), **mor
             f"Say in {__name__}.BODIES what {endpoint.operation_id} takes."
         )
         more.setdefault("json", BODIES[endpoint.operation_id])
-    elif endpoint.body in {Body.FILE, Body.UPLOAD}:
+    elif endpoint.body in {Body.FILE, Body.UPLOAD, Body.BYTES}:
         more.setdefault("data", b"x")
+    elif endpoint.tag is Tag.TUS:
+        piece = {"Content-Type": "application/offset+octet-stream", "Upload-Offset": "0"}
+        begun = {"Upload-Length": "5"} if endpoint.method == "POST" else piece
+        override = {"X-HTTP-Method-Override": "DELETE"}
+        extra = {"Tus-Resumable": "1.0.0", **begun, **override}
+        more["headers"] = {**extra, **more.get("headers", {})}
+        if endpoint.method == "PATCH":
+            more.setdefault("data", b"x")
     more.setdefault("allow_redirects", False)
     return await api.request(more.pop("method", endpoint.method), path, **more)
 

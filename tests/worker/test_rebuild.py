@@ -288,6 +288,58 @@ async def test_job_with_a_set_time_still_waits_for_it_after_a_rebuild(
     assert set(books.zset("deadlines")) == {waiting.id}
 
 
+@pytest.mark.parametrize("replica", [False, True])
+@pytest.mark.parametrize("compacted", [False, True])
+async def test_files_on_their_own_come_back_as_they_were(
+    resources: Resources,
+    shipper: Shipper,
+    books: Books,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    replica: bool,
+    compacted: bool,
+) -> None:
+    """Kept ones, one that was deleted, and one that was deleted while a job needs it."""
+    store = resources.store
+    infos = {name: make_file() for name in ("kept", "used", "gone", "needed", "spent")}
+    for info in infos.values():
+        await store.files.put("acme", info, 3600)
+    jobs = {name: make_job(reused_files=[infos[name].file_id]) for name in ("spent", "used")}
+    for new in jobs.values():
+        await store.jobs.accept(new)
+    before = {key: books.redis.dump(key) for key in books.redis.scan_iter(books.key("*"))}
+    jobs["needed"] = make_job(reused_files=[infos["needed"].file_id])
+    await store.jobs.accept(jobs["needed"])
+    await store.jobs.cancel("acme", jobs["spent"].id)
+    for name in ("gone", "needed", "spent"):
+        await store.files.delete("acme", infos[name].file_id)
+    kept = {name: await store.files.look("acme", infos[name].file_id) for name in ("kept", "used")}
+    await shipper.ship()
+    if compacted:
+        monkeypatch.setattr("fileproc.worker.shipper.SETTLED_S", -60)
+        await store.jobs.accept(make_job())  # the newest batch is left alone
+        await shipper.ship()
+        assert await shipper.compact(least=1) > 0
+    books.wipe()
+    for key, dump in before.items() if replica else ():
+        books.redis.restore(key, 0, dump)
+
+    assert (await rebuild(resources)).files == 2
+    assert books.complaints() == []
+    for name, was in kept.items():
+        assert await store.files.look("acme", infos[name].file_id) == was
+    for name in ("gone", "needed", "spent"):
+        with pytest.raises(GoneError):
+            await store.files.get("acme", infos[name].file_id)
+    trash = set(books.zset("trash"))
+    assert {f"files/{infos[name].file_id}" for name in ("gone", "spent")} <= trash
+    assert f"files/{infos['needed'].file_id}" not in trash
+    await store.jobs.cancel("acme", jobs["needed"].id)
+    assert f"files/{infos['needed'].file_id}" in books.zset("trash")
+    assert (await rebuild(resources)).files == 2
+    assert books.complaints() == []
+
+
 async def test_templates_come_back_with_their_versions(
     resources: Resources, shipper: Shipper, books: Books
 ) -> None:

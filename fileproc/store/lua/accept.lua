@@ -47,20 +47,27 @@ local limits = limits_of(owner, ARGV[10])
 local refused = refusal(owner, limits, tonumber(ARGV[16]), 1)
 if refused then return refused end
 for i = FIRST_FILE, #ARGV, 2 do
-  if ARGV[i + 1] == '' and call('HGET', P .. 'file:' .. ARGV[i], 'own') ~= owner then
-    return {'no_file', ARGV[i]}
+  if ARGV[i + 1] == '' then
+    local file = call('HMGET', P .. 'file:' .. ARGV[i], 'own', 'meta', 'over')
+    if file[1] ~= owner or not file[2] or file[3] then return {'no_file', ARGV[i]} end
   end
 end
 
-local files, brought = {}, {}
+-- Files of jobs live with the records of these, uploaded ones for themselves.
+local files, uploads, brought = {}, {}, {}
 for i = FIRST_FILE, #ARGV, 2 do
-  files[#files + 1] = ARGV[i]
   local file = P .. 'file:' .. ARGV[i]
   if ARGV[i + 1] ~= '' then
     call('HSET', file, 'own', owner, 'meta', ARGV[i + 1])
     brought[#brought + 1] = '"' .. ARGV[i] .. '":' .. ARGV[i + 1]
   end
-  call('HINCRBY', file, 'n', 1)
+  if ARGV[i + 1] == '' and call('HEXISTS', file, 'u') == 1 then
+    uploads[#uploads + 1] = ARGV[i]
+    call('HINCRBY', file, 'u', 1)
+  else
+    files[#files + 1] = ARGV[i]
+    call('HINCRBY', file, 'n', 1)
+  end
 end
 
 local due, deadline = tonumber(ARGV[14]), tonumber(ARGV[15])
@@ -72,6 +79,7 @@ local job = {id = id, key = key, own = owner, ln = lane, ca = now, v = 1,
 call('HSET', key, 'st', state, 'own', owner, 'ln', lane, 'v', 1, 'tok', 0, 'at', 0, 'ma', ARGV[12],
   'ca', now, 'sc', job.sc, 'rt', ARGV[13], 'doc', ARGV[5])
 if #files > 0 then call('HSET', key, 'fi', table.concat(files, ' ')) end
+if #uploads > 0 then call('HSET', key, 'up', table.concat(uploads, ' ')) end
 if ARGV[18] ~= '' then
   call('HSET', key, 'ba', ARGV[18])
   index('members:' .. ARGV[18], id, now)
@@ -100,7 +108,7 @@ if idem then call('SET', idem, 'done ' .. ARGV[7] .. ' ' .. id, 'EX', ARGV[9]) e
 event(id, 'submit', owner, 1, table.concat({
   '{"st":"', state, '","ln":"', lane, '","ma":', ARGV[12], ',"rt":', ARGV[13], ',"sc":', job.sc, ',"due":', due,
   ',"deadline":', deadline, ',"fi":"', table.concat(files, ' '),
-  '","files":{', table.concat(brought, ','),
+  '","up":"', table.concat(uploads, ' '), '","files":{', table.concat(brought, ','),
   '},"idem":"', idem and (ARGV[6] .. ' ' .. ARGV[7]) or '', '","rd":"', ARGV[21], '","doc":', ARGV[5], '}',
 }))
 if prefix then  -- it is done already: what it asks for has been made, and stays as long as this one
@@ -108,6 +116,7 @@ if prefix then  -- it is done already: what it asks for has been made, and stays
   call('HINCRBY', P .. 'shared', prefix, 1)
   job.st, job.rt, job.rd = state, tonumber(ARGV[13]), ARGV[21]
   job.ba = ARGV[18] ~= '' and ARGV[18] or false
+  job.up = table.concat(uploads, ' ')
   finish(job, 'reuse', 'succeeded', {'res', ARGV[23], 'pre', prefix}, ARGV[23])
 end
 commit()

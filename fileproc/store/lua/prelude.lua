@@ -19,6 +19,7 @@ local IDLE_FLOW_S = 86400    -- the accounts of an owner who went away are kept 
 local DAY_MS = 86400000      -- quotas are for a day, in UTC
 local USAGE_S = 93 * 86400   -- what was used on a day is known for a quarter
 local ZOMBIE_MS = 60000      -- a worker that lost its lease may still be writing for so long
+local GONE_S = 604800        -- an uploaded file that is gone is known as such for so long
 
 local lines = {}             -- events of this call
 local indexed = {}           -- key -> id -> score, or false to remove; written once, by commit()
@@ -39,14 +40,14 @@ end
 -- it stands in the way, and must not stop the script for all the others.
 local function load(id)
   local r = redis.pcall('HMGET', P .. 'job:' .. id,
-    'st', 'own', 'ln', 'v', 'tok', 'at', 'ma', 'cq', 'del', 'ca', 'sc', 'rt', 'ba', 'rd')
+    'st', 'own', 'ln', 'v', 'tok', 'at', 'ma', 'cq', 'del', 'ca', 'sc', 'rt', 'ba', 'rd', 'up')
   if r.err or not (r[1] and r[2]) then return nil end
   if r[1] ~= 'deleted' and not (r[3] and r[5] and r[10]) then return nil end
   return {
     id = id, key = P .. 'job:' .. id, st = r[1], own = r[2], ln = r[3], v = tonumber(r[4]) or 0,
     tok = r[5], at = tonumber(r[6]) or 0, ma = tonumber(r[7]) or 1, cq = r[8] == '1',
     del = r[9] == '1', ca = tonumber(r[10]) or 0, sc = tonumber(r[11]) or 0, rt = tonumber(r[12]) or 0,
-    ba = r[13], rd = r[14],
+    ba = r[13], rd = r[14], up = r[15] or '',
   }
 end
 
@@ -101,6 +102,45 @@ local function remember_answer(job, target, leave, data)
   end
 end
 
+local function trash(what, due)
+  if what and what ~= '' then index('trash', what, due) end
+end
+
+-- Keeps a file that was uploaded on its own; see file.lua.
+local function keep_file(id, owner, record, retention, most, most_events)
+  local key = P .. 'file:' .. id
+  local r = call('HMGET', key, 'ca', 'ex')
+  if r[1] then return {'ok', r[1], r[2]} end  -- sent again after its reply was lost
+  local backlog, held = call('XLEN', P .. 'events'), call('ZCARD', P .. 'files:' .. owner)
+  if backlog >= tonumber(most_events) then return {'backlog', backlog} end
+  if held >= tonumber(most) then return {'quota', held} end
+  local expires = now + tonumber(retention)
+  call('HSET', key, 'own', owner, 'meta', record, 'ca', now, 'ex', expires, 'u', 0)
+  index('files', id, expires)
+  index('files:' .. owner, id, now)
+  event(id, 'file_put', owner, 0, '{"ca":' .. now .. ',"ex":' .. expires .. ',"meta":' .. record .. '}')
+  return {'ok', now, expires}
+end
+
+-- An uploaded file goes when it is over (its retention is, or its owner deleted it) and no
+-- unfinished job uses it. Its name answers "gone" for a while.
+local function drop_upload(id)
+  local key = P .. 'file:' .. id
+  local owner = call('HGET', key, 'own')
+  call('DEL', key)
+  call('HSET', key, 'own', owner, 'gone', 1)
+  call('EXPIRE', key, GONE_S)
+  trash('files/' .. id, now)
+end
+
+local function let_go(uploads)
+  for id in string.gmatch(uploads, '%S+') do
+    local key = P .. 'file:' .. id
+    if call('HEXISTS', key, 'u') == 1 and call('HINCRBY', key, 'u', -1) <= 0
+      and call('HEXISTS', key, 'over') == 1 then drop_upload(id) end
+  end
+end
+
 -- Moves into a final state; the record and its objects go when the retention is over.
 local function finish(job, name, target, fields, data)
   local leave = now + (job.del and 0 or job.rt)
@@ -111,14 +151,11 @@ local function finish(job, name, target, fields, data)
   if not move(job, name, target, fields, data) then return false end
   call('HDEL', job.key, 'w', 'pg', 'due', 'sc')
   index('final', job.id, leave)
+  let_go(job.up)
   if target == 'failed' then index('dead:' .. job.own, job.id, now) end
   count_end(job.ba)
   if job.rd then remember_answer(job, target, leave, data) end
   return true
-end
-
-local function trash(what, due)
-  if what and what ~= '' then index('trash', what, due) end
 end
 
 -- One job less has its outputs there; true if that was the last.

@@ -7,6 +7,7 @@
 --      19 '<hash> <fingerprint>' or '', 20 idempotency life (s), 21 the set time it waits for (ms)
 --      or 0, 22 deadline (ms) or 0, 23 batch or '', 24 job that repeats it or '',
 --      25 what it asks for (a digest) or '', then for each file: id, record
+--      ('+' for one that was uploaded on its own: it is restored for itself, and before)
 -- Returns 1 written, 0 the job is there, and over or no older than the journal's last word of it.
 -- Version and token jump ahead of all that may have been handed out after the journal's last entry,
 -- so that a zombie of before settles nothing and an ETag of before matches nothing: to the time, so
@@ -31,6 +32,11 @@ if call('EXISTS', key) == 1 then
   for file in string.gmatch(call('HGET', key, 'fi') or '', '%S+') do
     call('HINCRBY', P .. 'file:' .. file, 'n', -1)  -- counted again below
   end
+  for file in string.gmatch(known.up, '%S+') do
+    if call('HEXISTS', P .. 'file:' .. file, 'u') == 1 then
+      call('HINCRBY', P .. 'file:' .. file, 'u', -1)  -- likewise
+    end
+  end
   call('DEL', key)
 end
 call('HSET', key, 'st', state, 'own', owner, 'ln', ARGV[3], 'v', math.max(tonumber(ARGV[5]) + JUMP, now),
@@ -39,19 +45,27 @@ call('HSET', key, 'st', state, 'own', owner, 'ln', ARGV[3], 'v', math.max(tonumb
 for field, place in pairs({sa = 10, fa = 11, res = 15, err = 16, pre = 17, ex = 18, rb = 24, rd = 25}) do
   if ARGV[place] ~= '' then call('HSET', key, field, ARGV[place]) end
 end
-local files = {}
+local files, uploads = {}, {}
 for i = 26, #ARGV, 2 do
   local file = P .. 'file:' .. ARGV[i]
-  if ARGV[i + 1] ~= '' then call('HSET', file, 'own', owner, 'meta', ARGV[i + 1]) end
-  call('HINCRBY', file, 'n', 1)
-  files[#files + 1] = ARGV[i]
-  index('trash', 'files/' .. ARGV[i], false)
+  if ARGV[i + 1] == '+' then
+    uploads[#uploads + 1] = ARGV[i]
+    if MOVES.cancel.from[state] and call('HEXISTS', file, 'u') == 1 then
+      call('HINCRBY', file, 'u', 1)
+    end
+  else
+    if ARGV[i + 1] ~= '' then call('HSET', file, 'own', owner, 'meta', ARGV[i + 1]) end
+    call('HINCRBY', file, 'n', 1)
+    files[#files + 1] = ARGV[i]
+    index('trash', 'files/' .. ARGV[i], false)
+  end
 end
 if ARGV[17] ~= '' then  -- a lost worker's attempt is thrown away with all that has its token
   index('trash', ARGV[17], false)
   index('trash', (string.gsub(ARGV[17], '%-[^-]*$', '-')), false)
 end
 if #files > 0 then call('HSET', key, 'fi', table.concat(files, ' ')) end
+if #uploads > 0 then call('HSET', key, 'up', table.concat(uploads, ' ')) end
 if ARGV[23] ~= '' then
   call('HSET', key, 'ba', ARGV[23])
   index('members:' .. ARGV[23], id, ARGV[9])

@@ -8,7 +8,6 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fileproc.crashpoints import crash_point
 from fileproc.errors import (
     FileprocError,
     ObjectMissingError,
@@ -67,7 +66,6 @@ async def became_file(api: Api, held: Held, content: Content) -> StoredFile:
     Raises:
         UploadLockedError, QuotaError, BacklogError: as `Uploads.complete`.
     """
-    crash_point("upload-examined")
     info = file_info(held.upload, content)
     stored = await api.resources.store.uploads.complete(held.upload, held.holder, info)
     UPLOADED.inc(content.size)

@@ -69,7 +69,7 @@ async def create_file(request: web.Request) -> web.StreamResponse:
     Body(request, api.settings).refuse_encoded()
     as_form = media_type_of(request) == "multipart/form-data"
     async with Uploads(api) as uploads:
-        await api.ask_store()
+        await api.resources.store.pipeline.command("PING")  # before its bytes are asked for
         take = _from_form if as_form else _from_body
         info = await take(api, request, uploads, query.filename)
         stored = await _kept(api, caller, uploads, info, retention_s)

@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Final
 
 from fileproc.api.examination import Content, became_file, give_up, read_content
-from fileproc.crashpoints import crash_point
 from fileproc.errors import FileprocError, GoneError, ObjectMissingError
 from fileproc.objects import file_key, tail_key
 from fileproc.operations.types import HEAD_BYTES, UNKNOWN
@@ -84,7 +83,6 @@ class Writer:
         if self._pending:
             tail = tail_key(self._held.upload.id)
             await self._put(tail, bytes(self._pending))
-        crash_point("tail-stored")
         await self._note(tail)
 
     async def finish(self) -> None:
@@ -115,12 +113,10 @@ class Writer:
                 await self._put_part()
             if self._news:
                 await self._note("")
-            crash_point("parts-stored")
             await direct.complete(self._key, self._multipart, self._etags)
         except ObjectMissingError:
             # One of us has done it, and died before this was written down; or it is lost.
             self._digest = None
-        crash_point("parts-assembled")
         if self._digest is not None:
             return Content(self.offset, self._digest.hexdigest(), bytes(self._head))
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -332,7 +333,7 @@ async def test_the_sweep_spares_what_is_under_way(
     await send(net, one["put"], b"hello")
     await resources.store.ensure_schema()
     settings = resources.settings.model_copy(update={"stale_upload_s": 0})
-    janitor = Janitor(type(resources)(settings, resources.store, resources.objects), "test")
+    janitor = Janitor(replace(resources, settings=settings), "test")
     assert await janitor.sweep(timedelta(seconds=-60)) == 0
     assert await hands.files() == [file_key(file_of(one["id"]))]
     shown = await (await api.get(many["links"]["self"])).json()

@@ -213,4 +213,5 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
         headers["X-Request-ID"] = request_id
     standing = request.get(STANDING)
     if standing is not None:
-        headers.update(standing.headers())
+        for name, value in standing.headers():  # beside a quota that refused the request
+            headers[name] = f"{value}, {headers[name]}" if name in headers else value

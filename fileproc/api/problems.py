@@ -14,6 +14,7 @@ from fileproc.errors import (
     BadRequestError,
     FileprocError,
     MethodNotAllowedError,
+    QuotaError,
     RouteNotFoundError,
     TooLargeError,
 )
@@ -80,6 +81,13 @@ def answer(error: FileprocError, request_id: str) -> web.Response:
         retry_after_s = DEFAULT_RETRY_AFTER_S
     if retry_after_s is not None:
         response.headers["Retry-After"] = str(retry_after_s)
+    if isinstance(error, QuotaError) and "window_s" in error.extra:
+        told = error.extra
+        left = max(0, told["allowed"] - told["used"])
+        response.headers["RateLimit-Policy"] = (
+            f'"{told["limit"]}";q={told["allowed"]};w={told["window_s"]}'
+        )
+        response.headers["RateLimit"] = f'"{told["limit"]}";r={left};t={retry_after_s}'
     return response
 
 

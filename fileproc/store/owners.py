@@ -178,6 +178,7 @@ _SENTENCES: Final = {
         "Your jobs have used {used:,} CPU seconds today; {allowed:,} a day are yours.",
     ),
 }
+DAY_S: Final = 86_400
 WAIT_S: Final = 30  # for a place in the queue, which nobody can foretell
 
 
@@ -198,6 +199,7 @@ def quota_error(reply: list[Any], wanted: int = 1) -> QuotaError:
         f"{detail} A new day begins at 00:00 UTC, in {_in_words(seconds)}.",
         retry_after_s=seconds,
         limit=limit,
+        window_s=DAY_S,
         **figures,
     )
 

@@ -42,7 +42,10 @@ async def test_limits_and_usage_tell_what_accept_goes_by(api: Any, hands: Hands)
     told = {name: document[name] for name in ("limit", "allowed", "used", "retryable")}
     assert told == {"limit": "quota_jobs_per_day", "allowed": 2, "used": 2, "retryable": True}
     assert re.search(r"00:00 UTC, in [0-9]+ (h|min)", document["detail"])
-    assert 1 <= int(refused.headers["Retry-After"]) <= 86_401
+    wait = refused.headers["Retry-After"]
+    assert 1 <= int(wait) <= 86_401
+    assert refused.headers["RateLimit-Policy"] == '"quota_jobs_per_day";q=2;w=86400'
+    assert refused.headers["RateLimit"] == f'"quota_jobs_per_day";r=0;t={wait}'
     metrics = await (await api.get("/metrics")).text()
     assert 'fileproc_limits_hit_total{limit="quota_jobs_per_day"}' in metrics
 

@@ -157,6 +157,16 @@ async def test_without_redis_nobody_is_counted_and_nobody_is_kept_waiting(
     await rates.close()
 
 
+async def test_quota_that_refuses_stands_beside_the_rate(serve: Any, store: Store) -> None:
+    api = await serve(auth=Auth.REQUIRED, quota_bytes_per_day=3, **PATIENT)
+    answer = await api.put("/v1/jobs/file.probe", data=b"four", headers=await key_of(store))
+    await problem(answer, 429, "quota_exceeded")
+    assert re.fullmatch(
+        r'"submit";r=[0-9]+;t=[0-9]+, "quota_bytes_per_day";r=3;t=[0-9]+',
+        answer.headers["RateLimit"],
+    )
+
+
 async def test_nothing_is_counted_where_keys_or_rates_are_off(serve: Any, store: Store) -> None:
     without_keys = await serve(rate_read="1/hour")
     without_rate = await serve(auth=Auth.REQUIRED, rate_read="off")

@@ -258,10 +258,36 @@ class StepStatus(Record):
     usage: Usage | None = Field(default=None, description="All runs of the step together.")
 
 
+class Target(Record):
+    """Where outputs are to be sent before the job succeeds."""
+
+    url: str = Field(description="Takes a PUT; or s3://<connection>/<prefix>/. May hold a secret.")
+    output: int | None = Field(default=None, description="Place of the output; None: all of them.")
+    headers: dict[str, str] = Field(default_factory=dict)
+
+
+class TargetState(StrEnum):
+    WAITING = "waiting"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
+class TargetStatus(Record):
+    """How a delivery went in the latest attempt."""
+
+    state: TargetState = TargetState.WAITING
+    files: int = Field(default=0, description="Outputs that arrived.")
+    error: StepError | None = Field(default=None, description="Why it failed.")
+
+
 class Trail(Record):
-    """The part of a result, a failure or a progress that tells of the steps; None: has none."""
+    """The part of a result, a failure or a progress that tells how its parts got on.
+
+    None: it has no such parts, or they were not come to.
+    """
 
     steps: list[StepStatus] | None = None
+    deliveries: list[TargetStatus] | None = None
 
 
 class PipelineProgress(Progress, Trail):
@@ -269,7 +295,7 @@ class PipelineProgress(Progress, Trail):
 
 
 class PipelineProblem(Problem, Trail):
-    """Of a job with steps."""
+    """Of a job with steps, or with deliveries."""
 
 
 class JobHook(Record):
@@ -295,6 +321,7 @@ class JobDocument(Record):
     template: str | None = None
     inputs: list[FileInfo] = Field(default_factory=list)
     sources: list[Source] = Field(default_factory=list)
+    deliver: list[Target] = Field(default_factory=list)
     labels: dict[str, str] = Field(default_factory=dict)
     metadata: dict[str, Any] = Field(default_factory=dict)
     priority: str = "normal"
@@ -345,3 +372,4 @@ class Job(BaseModel):
     error: Problem | None
     usage: Usage | None
     steps: list[StepStatus]
+    deliveries: list[TargetStatus] = []

@@ -369,13 +369,19 @@ class Settings(BaseSettings):
         30, description="A client's URL that sends nothing for so long is given up."
     )
     import_timeout_s: PositiveSeconds = Field(
-        600, description="Time to fetch one input from a client's URL."
+        600, description="Time to fetch the inputs of an attempt from clients' URLs."
     )
     import_redirects: Annotated[int, Field(ge=0, le=20)] = Field(
         5, description="Redirects that are followed from a client's URL."
     )
     import_unpacked_bytes: Positive = Field(
         1 * GIB, description="What a compressed answer of a client's URL may unpack to."
+    )
+    delivery_timeout_s: PositiveSeconds = Field(
+        600, description="Time to send the outputs of an attempt to clients' places."
+    )
+    delivery_patience_s: Annotated[float, Field(ge=0)] = Field(
+        60, description="A delivery that fails in passing is tried again for so long by an attempt."
     )
     debug_operations: bool = Field(False, description="Whether debug.* operations exist.")
 

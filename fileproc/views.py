@@ -60,6 +60,7 @@ def job_view(job: Job) -> dict[str, Any]:
         "labels": document.labels,
         "metadata": document.metadata,
         "inputs": _inputs(job),
+        "deliveries": _deliveries(job) if document.deliver else [],
         "outputs": job.result.outputs if job.result else [],
         "error": job.error,
         "usage": job.usage,
@@ -151,6 +152,13 @@ def _source_view(source: Source, found: Fetched | None) -> dict[str, Any]:
         "type": found.type if found else None,
         "declared_type": found.declared_type if found else None,
     }
+
+
+def _deliveries(job: Job) -> list[dict[str, Any]]:
+    return [
+        {"url": masked_url(asked.url), "output": asked.output, **dict(status)}
+        for asked, status in zip(job.document.deliver, job.deliveries, strict=True)
+    ]
 
 
 def masked_url(url: str) -> str:

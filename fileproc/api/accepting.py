@@ -18,7 +18,7 @@ from fileproc.api.reuse import with_answer
 from fileproc.crashpoints import crash_point
 from fileproc.errors import FileprocError, IdempotencyMismatchError, StoreUnavailableError
 from fileproc.ids import new_id
-from fileproc.jobs import FileInfo, Job, JobDocument, JobState, StepStatus
+from fileproc.jobs import FileInfo, Job, JobDocument, JobState, StepStatus, TargetStatus
 from fileproc.store import NewJob, Replay
 from fileproc.telemetry import SUBMITTED
 from fileproc.views import job_body, job_path
@@ -123,6 +123,7 @@ def new_job(
             template=draft.template,
             inputs=list(inputs),
             sources=list(draft.sources),
+            deliver=list(draft.deliver),
             labels=draft.labels,
             metadata=draft.metadata,
             priority=draft.priority,
@@ -179,6 +180,7 @@ def _snapshot(new: NewJob, accepted_at: datetime) -> Job:
         error=None,
         usage=None,
         steps=[StepStatus(name=step.name) for step in new.document.steps],
+        deliveries=[TargetStatus() for _ in new.document.deliver],
     )
 
 

@@ -30,7 +30,7 @@ from fileproc.errors import (
     ProgramMissingError,
     UrlNotAllowedError,
 )
-from fileproc.jobs import JOB_INPUTS, FileInfo, JobHook, Source, Step
+from fileproc.jobs import JOB_INPUTS, FileInfo, JobHook, Source, Step, Target
 from fileproc.operations import Operation, clean_name
 from fileproc.outbound import check_url
 from fileproc.pipelines import Pipeline, planned, pointer_to
@@ -70,6 +70,7 @@ class Draft:
     webhook: JobHook | None = None
     asked_as: list[Any] | None = None
     sources: tuple[Source, ...] = ()
+    deliver: tuple[Target, ...] = ()
 
     @property
     def steps(self) -> list[Step]:
@@ -91,6 +92,7 @@ class Draft:
             # The same request stays the same when there is a newer version of its template.
             *(self.asked_as or (step.model_dump() for step in self.steps)),
             *(source.model_dump() for source in self.sources),
+            *(delivery.model_dump() for delivery in self.deliver),
         ]
 
     def _timing(self) -> list[Any]:
@@ -157,6 +159,23 @@ def drafted(api: Api, asked: JobOptions, plan: Plan, params: dict[str, Any]) -> 
         timeout_s=asked.timeout_s,
         webhook=_hook(api, asked.webhook) if asked.webhook else None,
         reuse=asked.reuse,
+        deliver=_deliveries(api, asked),
+    )
+
+
+def _deliveries(api: Api, asked: JobOptions) -> tuple[Target, ...]:
+    """Raises UrlNotAllowedError with one entry of `errors` for each that may not be called."""
+    refused = []
+    for place, wanted in enumerate(asked.deliver):
+        try:
+            check_url(wanted.url, api.settings)
+        except UrlNotAllowedError as exc:
+            refused.append({"pointer": f"/deliver/{place}/url", "detail": exc.detail})
+    if refused:
+        raise UrlNotAllowedError(refused[0]["detail"], errors=refused)
+    return tuple(
+        Target(url=wanted.url, output=wanted.output, headers=wanted.headers)
+        for wanted in asked.deliver
     )
 
 

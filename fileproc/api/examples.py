@@ -47,6 +47,7 @@ JOB: Final[dict[str, Any]] = {
             "declared_type": None,
         }
     ],
+    "deliveries": [],
     "outputs": [
         {
             "name": "photo.webp",

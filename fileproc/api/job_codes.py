@@ -66,7 +66,10 @@ JOB_CODES: Final[dict[str, JobCode]] = {
     "unsupported_variant": JobCode(_PERMANENT, "This variant of the format cannot be read."),
     "wrong_password": JobCode(_PERMANENT, "The password does not open the document."),
     "xml_dtd": JobCode(_PERMANENT, "The file declares a document type (DTD), which is refused."),
-    # --- what is fetched from a URL ------------------------------------------------------------
+    # --- what is fetched from a URL, or sent to one ---------------------------------------------
+    "delivery_failed": JobCode(_TRANSIENT, "An output could not be sent: no connection, or 5xx."),
+    "delivery_impossible": JobCode(_PERMANENT, "There is no such output to send, or several."),
+    "delivery_refused": JobCode(_PERMANENT, "The place that an output is sent to refuses it."),
     "empty_file": JobCode(_PERMANENT, "The URL answered with an empty file."),
     "fetch_encoded": JobCode(_PERMANENT, "The URL's answer is compressed in an unasked way."),
     "fetch_failed": JobCode(_TRANSIENT, "The URL could not be fetched: no connection, or 5xx."),

@@ -21,7 +21,16 @@ from pydantic import (
     Tag,
 )
 
-from fileproc.jobs import JobHook, JobState, OutputInfo, Progress, Provenance, StepStatus, Usage
+from fileproc.jobs import (
+    JobHook,
+    JobState,
+    OutputInfo,
+    Progress,
+    Provenance,
+    StepStatus,
+    TargetStatus,
+    Usage,
+)
 from fileproc.jobs import Problem as JobProblem
 from fileproc.outbound import MAX_URL_CHARS
 from fileproc.pipelines import MAX_STEPS
@@ -32,6 +41,8 @@ MAX_PAGE = 200
 MAX_LABELS = 32
 MAX_INPUTS = 10_000  # of any deployment; FILEPROC_MAX_INPUTS is the limit that bites
 MAX_METADATA_BYTES = 16 * 1024
+MAX_DELIVERIES = 100
+MAX_DELIVERY_HEADERS = 16
 
 JOB_ID = "job_01kqb4h0nme8atrb9rgb0yvm3j"
 BATCH_ID = "batch_01kqb4h0nme8atrb9rgb0yvm3m"
@@ -43,6 +54,20 @@ JobId = Annotated[str, StringConstraints(pattern="^job" + _ID), Field(examples=[
 BatchId = Annotated[str, StringConstraints(pattern="^batch" + _ID), Field(examples=[BATCH_ID])]
 FileId = Annotated[str, StringConstraints(pattern="^file" + _ID), Field(examples=[FILE_ID])]
 UploadId = Annotated[str, StringConstraints(pattern="^upload" + _ID), Field(examples=[UPLOAD_ID])]
+
+
+def _signable(name: str) -> str:
+    """Others would change what the request is, or whom it is for."""
+    plain = {"content-type", "content-disposition", "content-language", "cache-control"}
+    if name.lower() not in plain and not name.lower().startswith(("x-amz-", "x-goog-", "x-ms-")):
+        raise ValueError("This header cannot be sent along")
+    return name
+
+
+DeliveryHeader = Annotated[
+    str, StringConstraints(pattern="^[A-Za-z0-9-]{1,64}$"), AfterValidator(_signable)
+]
+DeliveryHeaderValue = Annotated[str, StringConstraints(max_length=1000, pattern="^[\\x20-\\x7e]*$")]
 LabelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$")]
 LabelValue = Annotated[str, StringConstraints(max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Labels = Annotated[
@@ -209,6 +234,27 @@ class JobWebhook(Request):
     events: Events = Field(default_factory=lambda: list(LAST), description="Omitted: its end.")
 
 
+class TargetAsked(Request):
+    """A place that an output is sent to, before the job succeeds; again with each attempt."""
+
+    url: str = Field(
+        min_length=1,
+        max_length=MAX_URL_CHARS,
+        description="A URL that takes a PUT, such as a presigned one. Its query is not shown "
+        "again.",
+        examples=["https://bucket.s3.example.com/report.txt?X-Amz-Signature=..."],
+    )
+    output: Annotated[int, Field(ge=0, lt=MAX_INPUTS)] | None = Field(
+        None, description="Place of the output, from 0; omitted: the only one."
+    )
+    headers: dict[DeliveryHeader, DeliveryHeaderValue] = Field(
+        default_factory=dict,
+        max_length=MAX_DELIVERY_HEADERS,
+        description="Headers that were signed into the URL: Content-Type, Content-Disposition, "
+        "Content-Language, Cache-Control, and what begins with x-amz-, x-goog- or x-ms-.",
+    )
+
+
 class JobOptions(Request):
     """What can be said of any job, whatever it does."""
 
@@ -232,6 +278,12 @@ class JobOptions(Request):
         None, description="Sent beside those to your endpoints, signed by the webhook `jobs`."
     )
     reuse: Reuse = False
+    deliver: list[TargetAsked] = Field(
+        default_factory=list,
+        max_length=MAX_DELIVERIES,
+        fail_fast=True,
+        description="Places to send the outputs to.",
+    )
 
 
 class OneOperation(Request):
@@ -498,6 +550,13 @@ class InputView(BaseModel):
     declared_type: str | None = Field(description="Media type that who sent the bytes named.")
 
 
+class TargetView(TargetStatus):
+    """A place that outputs are sent to, and how that went in the latest attempt."""
+
+    url: str = Field(description="A query is masked.")
+    output: int | None = Field(description="Place of the output; None: the only one.")
+
+
 class Links(BaseModel):
     self: str
     result: str | None = Field(None, description="There once the job has succeeded.")
@@ -540,6 +599,7 @@ class JobView(BaseModel):
     labels: dict[str, str]
     metadata: dict[str, Any]
     inputs: list[InputView]
+    deliveries: list[TargetView] = Field(description="As asked for by `deliver`.")
     outputs: list[OutputInfo]
     error: JobProblem | None = Field(description="Why it failed.")
     usage: Usage | None

@@ -86,6 +86,7 @@ def _again(api: Api, job: Job) -> Draft:
         retry_of=job.id,
         sources=tuple(document.sources),
         webhook=document.webhook,
+        deliver=tuple(document.deliver),
     )
 
 

@@ -64,7 +64,7 @@ def _lasting(draft: Draft) -> bool:
     plan = draft.plan
     operations = [plan] if isinstance(plan, Operation) else list(plan.operations.values())
     asks_others = any(operation.service is not None for operation in operations)
-    return not (asks_others or draft.sources or draft.run_at)
+    return not (asks_others or draft.sources or draft.deliver or draft.run_at)
 
 
 def _digest(draft: Draft, inputs: Sequence[FileInfo], build: str) -> str:

@@ -7,7 +7,7 @@ our own making. Only what every S3 server does alike is used: no conditional wri
 lifecycle rules, no presigned POST, contiguous part numbers.
 """
 
-from fileproc.objects.files import removed_on_error, save
+from fileproc.objects.files import file_chunks, removed_on_error, save
 from fileproc.objects.keys import (
     attempt_prefix,
     file_key,
@@ -29,6 +29,7 @@ __all__ = [
     "Stored",
     "attempt_prefix",
     "content_disposition",
+    "file_chunks",
     "file_key",
     "job_prefix",
     "journal_key",

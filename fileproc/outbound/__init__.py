@@ -15,6 +15,7 @@ Both raise `UrlNotAllowedError`; the session raises it out of the request, befor
 from fileproc.outbound.addresses import Networks, refusal
 from fileproc.outbound.download import Download, Room, open_download, timed_out
 from fileproc.outbound.guard import Outbound, open_outbound
+from fileproc.outbound.sending import put_file
 from fileproc.outbound.urls import MAX_URL_CHARS, check_url
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "check_url",
     "open_download",
     "open_outbound",
+    "put_file",
     "refusal",
     "timed_out",
 ]

@@ -29,7 +29,7 @@ _UNPACKED_BYTES: Final = 256 * 1024  # at a time
 _ANY_WRAPPING: Final = 47  # zlib: gzip or zlib, whichever it is
 _HEADERS: Final = {"Accept": "*/*", "Accept-Encoding": "identity"}
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-_PASSING: Final = frozenset({408, 421, 425, 429})  # what another try may mend
+PASSING: Final = frozenset({408, 421, 425, 429})  # what another try may mend
 _MAX_TYPE_CHARS: Final = 100
 
 
@@ -171,7 +171,7 @@ def _check_status(status: int) -> None:
     if status in {HTTPStatus.OK, HTTPStatus.NON_AUTHORITATIVE_INFORMATION}:
         return
     detail = f"The URL answered {status} instead of a file."
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _PASSING:
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in PASSING:
         raise JobError(detail, code="fetch_failed")
     raise BadInput(detail, code="fetch_refused")
 

@@ -16,6 +16,7 @@ from fileproc.jobs import (
     Progress,
     StepState,
     StepStatus,
+    TargetStatus,
     Trail,
 )
 from fileproc.telemetry import get_logger
@@ -74,7 +75,15 @@ def _job(job_id: str, fields: Mapping[str, str]) -> Job:
         error=Problem.model_validate_json(fields["err"]) if "err" in fields else None,
         usage=result.usage if result else None,
         steps=_steps(document, fields) if document.steps else [],
+        deliveries=_deliveries(document, fields) if document.deliver else [],
     )
+
+
+def _deliveries(document: JobDocument, fields: Mapping[str, str]) -> list[TargetStatus]:
+    trail = fields.get(_TRAILS.get(fields["st"], ""))
+    if trail is not None and (known := Trail.model_validate_json(trail).deliveries):
+        return known
+    return [TargetStatus() for _ in document.deliver]
 
 
 def _steps(document: JobDocument, fields: Mapping[str, str]) -> list[StepStatus]:

@@ -18,7 +18,15 @@ from typing import Any
 from fileproc import __version__
 from fileproc.crashpoints import crash_point
 from fileproc.errors import FileprocError, StoreUnavailableError
-from fileproc.jobs import Fetched, JobResult, OutputInfo, Progress, Provenance, StepStatus
+from fileproc.jobs import (
+    Fetched,
+    JobResult,
+    OutputInfo,
+    Progress,
+    Provenance,
+    StepStatus,
+    TargetStatus,
+)
 from fileproc.objects import attempt_prefix
 from fileproc.operations import Input, Limits, Output, environment, programs_of
 from fileproc.resources import Resources
@@ -32,6 +40,7 @@ from fileproc.telemetry import (
     get_logger,
 )
 from fileproc.worker.clamd import scanning
+from fileproc.worker.deliverer import Deliverer
 from fileproc.worker.fetcher import Fetcher
 from fileproc.worker.held import Held
 from fileproc.worker.outcomes import (
@@ -67,6 +76,7 @@ class Attempt:
     steps: list[StepStatus] | None = None  # of a pipeline: how far each has come
     cpu_s: float = 0.0
     fetched: list[Fetched] = field(default_factory=list)  # what was found at URLs
+    deliveries: list[TargetStatus] | None = None  # how far they have come
 
     @contextlib.contextmanager
     def timed(self, phase: str) -> Iterator[None]:
@@ -88,6 +98,7 @@ class Executor:
         self._queue = resources.store.queue
         self._objects = resources.objects
         self._fetcher = Fetcher(resources)
+        self._deliverer = Deliverer(resources)
         self._run_child = scanning(resources.settings, sandbox.run)
         self._scratch = scratch
         self._held = held
@@ -147,13 +158,20 @@ class Executor:
                     return Failed(ending.error, prefix, attempt.steps)
                 with attempt.timed("publish"):
                     outputs = await self._publish(prefix, ending.outputs)
+                if lease.document.deliver:
+                    # Before it is settled: a job that has succeeded has delivered. Who dies in
+                    # between delivers the same again, to the same places.
+                    attempt.deliveries = [TargetStatus() for _ in lease.document.deliver]
+                    with attempt.timed("deliver"):
+                        files = list(zip(ending.outputs, outputs, strict=True))
+                        await self._deliverer.deliver(lease, files, attempt.deliveries)
         except ZygoteLost:
             return self._after_zygote_death(lease, prefix)
         except FileprocError as exc:
-            return Failed(as_job_error(exc), prefix, attempt.steps)
+            return Failed(as_job_error(exc), prefix, attempt.steps, attempt.deliveries)
         except Exception:
             log.exception("an attempt failed in the worker itself", job=lease.job_id)
-            return Failed(unforeseen(), prefix, attempt.steps)
+            return Failed(unforeseen(), prefix, attempt.steps, attempt.deliveries)
         return Done(
             JobResult(
                 prefix=prefix,
@@ -164,6 +182,7 @@ class Executor:
                 ),
                 steps=attempt.steps,
                 fetched=attempt.fetched or None,
+                deliveries=attempt.deliveries,
             )
         )
 

@@ -16,7 +16,7 @@ from fileproc.operations import Input, Operation, catalogue, clean_name
 from fileproc.operations.types import HEAD_BYTES, detect, extension_for_type
 from fileproc.outbound import Room, open_download, timed_out
 from fileproc.resources import Resources
-from fileproc.telemetry import FETCHED
+from fileproc.telemetry import FETCHED, LIMITS_HIT
 from fileproc.worker.transfers import TRANSFERS_AT_ONCE, patiently, together
 
 
@@ -40,13 +40,14 @@ class Fetcher:
         room = Room(self._settings.max_upload_bytes)
         operation = catalogue(debug=True).get(document.operation)
         fetched: list[Fetched] = []
+        deadline = asyncio.get_running_loop().time() + self._settings.import_timeout_s
 
         async def fetch(place: int, wanted: FileInfo | Source) -> Input:
             path = folder / "in" / str(place)
             async with gate:
                 if isinstance(wanted, FileInfo):
                     return await self._stored(wanted, path)
-                found = await self._from_source(wanted, path, room, operation)
+                found = await self._from_source(wanted, path, room, operation, deadline)
             fetched.append(found)
             return Input(path, found.name, found.size, found.sha256, found.type)
 
@@ -62,17 +63,23 @@ class Fetcher:
         return Input(path, info.name, info.size, info.sha256, info.type)
 
     async def _from_source(
-        self, source: Source, path: Path, room: Room, operation: Operation | None
+        self,
+        source: Source,
+        path: Path,
+        room: Room,
+        operation: Operation | None,
+        deadline: float,
     ) -> Fetched:
         try:
             async with (
-                asyncio.timeout(self._settings.import_timeout_s),
+                asyncio.timeout_at(deadline),
                 removed_on_error(path),
                 self._opened(source.url, room) as (declared, chunks),
                 aclosing(chunks),
             ):
                 stored = await save(chunks, path)
         except TimeoutError as exc:
+            LIMITS_HIT.labels("import_timeout_s").inc()
             raise timed_out() from exc
         FETCHED.inc(stored.size)
         if not stored.size:

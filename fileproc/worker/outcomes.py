@@ -17,6 +17,7 @@ from fileproc.jobs import (
     PipelineProblem,
     Problem,
     StepStatus,
+    TargetStatus,
     backoff_s,
     may_retry,
 )
@@ -41,12 +42,13 @@ class Failed:
     error: JobError
     prefix: str
     steps: list[StepStatus] | None = None  # of a pipeline
+    deliveries: list[TargetStatus] | None = None
     name = "failed"
 
     def settlement(self, lease: Lease) -> Settlement:
         problem = problem_of(self.error, lease)
-        if self.steps is not None:
-            problem = PipelineProblem(**dict(problem), steps=self.steps)
+        if self.steps is not None or self.deliveries is not None:
+            problem = PipelineProblem(**dict(problem), steps=self.steps, deliveries=self.deliveries)
         if may_retry(self.error.job_class, lease.attempt, lease.max_attempts):
             return Settlement.retry(lease, problem, backoff_s(lease.attempt), self.prefix)
         return Settlement.fail(lease, problem, self.prefix)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import re
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -19,6 +20,7 @@ class Origin:
     paths: dict[str, Behave] = field(default_factory=dict)
     port: int = 0
     heads: list[str] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
 
     def url(self, path: str, host: str = "127.0.0.1") -> str:
         return f"http://{host}:{self.port}{path}"
@@ -39,6 +41,8 @@ class Origin:
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             self.heads.append(head)
+            if length := re.search(r"(?i)\ncontent-length: (\d+)", head):
+                self.bodies.append(await reader.readexactly(int(length[1])))
             path = head.split(" ", 2)[1].partition("?")[0]
             if path in self.paths:
                 await self.paths[path](writer)

@@ -1,0 +1,83 @@
+"""Places that outputs are sent to: what is taken, and what is refused before a job exists."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from support.http import problem
+from support.spellings import refused_urls
+
+if TYPE_CHECKING:
+    from fileproc.store import Store
+
+URL = "https://bucket.example/out.bin?X-Amz-Signature=secret"
+
+
+async def post(api: Any, *places: dict[str, Any], **headers: str) -> Any:
+    body = {"operation": "debug.sleep", "params": {"seconds": 0}, "deliver": list(places)}
+    return await api.post("/v1/jobs", json=body, headers=headers)
+
+
+async def test_a_place_is_noted_and_its_secret_is_not_shown(api: Any, store: Store) -> None:
+    place = {"url": URL, "output": 0, "headers": {"x-amz-meta-a": "hidden"}}
+    answer = await post(api, place)
+    assert answer.status == 202, await answer.text()
+    job = await answer.json()
+    looked = await (await api.get(f"/v1/jobs/{job['id']}")).json()
+    assert job["deliveries"] == looked["deliveries"]
+    assert job["deliveries"] == [
+        {
+            "url": "https://bucket.example/out.bin?********",
+            "output": 0,
+            "state": "waiting",
+            "files": 0,
+            "error": None,
+        }
+    ]
+    (kept,) = (await store.jobs.get("local", job["id"])).document.deliver
+    assert (kept.url, kept.output, kept.headers) == (URL, 0, {"x-amz-meta-a": "hidden"})
+
+
+async def test_a_retry_delivers_to_the_same_place(api: Any, store: Store) -> None:
+    job = await (await post(api, {"url": URL})).json()
+    await api.post(f"/v1/jobs/{job['id']}/cancel")
+    again = await (await api.post(f"/v1/jobs/{job['id']}/retry")).json()
+    (kept,) = (await store.jobs.get("local", again["id"])).document.deliver
+    assert kept.url == URL
+
+
+async def test_another_place_is_another_request(api: Any) -> None:
+    key = {"Idempotency-Key": "k"}
+    first = await (await post(api, {"url": URL}, **key)).json()
+    assert (await (await post(api, {"url": URL}, **key)).json())["id"] == first["id"]
+    await problem(await post(api, {"url": URL, "output": 1}, **key), 422, "idempotency_mismatch")
+
+
+@pytest.mark.parametrize(
+    ("place", "pointer"),
+    [
+        ({}, "/deliver/0/url"),
+        ({"url": URL, "output": -1}, "/deliver/0/output"),
+        ({"url": URL, "method": "POST"}, "/deliver/0/method"),
+        ({"url": URL, "headers": {"Host": "x"}}, "/deliver/0/headers/Host"),
+        ({"url": URL, "headers": {"Authorization": "x"}}, "/deliver/0/headers/Authorization"),
+        ({"url": URL, "headers": {"Content-Length": "1"}}, "/deliver/0/headers/Content-Length"),
+        ({"url": URL, "headers": {"x-amz-a": "b\r\nHost: c"}}, "/deliver/0/headers/x-amz-a"),
+    ],
+)
+async def test_what_cannot_be_sent_along_is_named(
+    api: Any, place: dict[str, Any], pointer: str
+) -> None:
+    document = await problem(await post(api, place), 422, "invalid_request")
+    assert [error["pointer"] for error in document["errors"]] == [pointer]
+
+
+async def test_places_inside_are_refused(api: Any) -> None:
+    inside = sorted(url for url in set(refused_urls(443)) if url.startswith("http://1"))
+    urls = [url for url in inside if "1e3" not in url][:100]
+    document = await problem(
+        await post(api, *({"url": url} for url in urls)), 422, "url_not_allowed"
+    )
+    assert len(document["errors"]) == len(urls)

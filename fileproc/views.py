@@ -39,7 +39,7 @@ def job_view(job: Job) -> dict[str, Any]:
         "lane": job.lane,
         "priority": document.priority,
         "operation": document.operation,
-        "params": _params(document.operation, document.params),
+        "params": shown_params(document.operation, document.params),
         "steps": _steps(job) if document.steps else [],
         "template": document.template,
         "created_at": job.created_at,
@@ -107,7 +107,7 @@ _IN_SHORT = (
 )
 
 
-def _params(operation: str, params: dict[str, Any]) -> dict[str, Any]:
+def shown_params(operation: str, params: dict[str, Any]) -> dict[str, Any]:
     """The parameters as they were understood; a password is told to the worker only."""
     secrets = secret_params(operation)
     if not secrets:
@@ -124,7 +124,7 @@ def _steps(job: Job) -> list[dict[str, Any]]:
     return [
         {
             **dict(step),
-            "params": _params(step.operation, step.params),
+            "params": shown_params(step.operation, step.params),
             "output": step.name in marked,
             **dict(statuses[step.name]),
         }

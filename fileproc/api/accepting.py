@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from fileproc.api.access import check_scopes
+from fileproc.api.dry_runs import answer_dry
 from fileproc.api.idempotency import Claim, fingerprint
 from fileproc.api.models import MAX_WAIT_S
 from fileproc.api.reuse import with_answer
@@ -35,10 +36,14 @@ _PREFERENCE = re.compile(r'\s*([A-Za-z-]+)\s*(?:=\s*"?([^",;\s]*)"?)?[^,]*')
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """`job` is what we wrote ourselves; None where an earlier request made the job."""
+    """`job` is what we wrote ourselves; None where an earlier request made the job.
+
+    `dry` is what was not written, as that was not wanted.
+    """
 
     job_id: str
     job: Job | None
+    dry: NewJob | None = None
 
 
 async def accept(
@@ -52,12 +57,14 @@ async def accept(
     uploads: Uploads | None = None,
     once: bool = False,
     force: bool = False,
+    dry_run: bool = False,
 ) -> Accepted:
     """Write the job down. When this returns, it is safe.
 
     `inputs` are all files in order, `brought` those among them that came with this request;
     `uploads`, which took those, is told to keep them once they may belong to a job. `once` refuses
-    to repeat a job that has been repeated, `force` does the work whatever came of it before.
+    to repeat a job that has been repeated, `force` does the work whatever came of it before,
+    `dry_run` stops before anything is written.
 
     Raises:
         ForbiddenError: the caller's key is bound to other operations.
@@ -75,6 +82,8 @@ async def accept(
         new = replace(new, reservation=claim, fingerprint=mark)
     check_scopes(caller, draft)  # asked earlier where that spares an upload; here for every way in
     new = await with_answer(api, draft, new, force=force, refuse=True)
+    if dry_run:
+        return Accepted("", None, new)
     if draft.webhook is not None:  # what signs it must be there before it can be due
         await api.resources.store.webhooks.ensure_jobs(caller.owner)
     crash_point("before-accept")
@@ -241,6 +250,8 @@ async def answer(
     api: Api, request: web.Request, caller: Caller, accepted: Accepted, wish: Wish
 ) -> web.Response:
     """202 with the job, or 200 if it ended while the client was willing to wait."""
+    if accepted.dry is not None:
+        return await answer_dry(api, accepted.dry)
     job = accepted.job
     if job is None or wish.seconds:
         try:

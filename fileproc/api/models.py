@@ -447,11 +447,18 @@ class PageQuery(Query):
     limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = Field(50, description="Entries on a page.")
 
 
+class RetryQuery(Query):
+    """What may stand in the query of a retry."""
+
+    wait: Wait | None = None
+
+
 class SubmitQuery(Query):
     """What may stand in the query of `POST /v1/jobs`."""
 
     wait: Wait | None = None
     force: Force = False
+    dry_run: DryRun = False
 
 
 class PutQuery(Query):
@@ -474,6 +481,7 @@ class PutQuery(Query):
     retention_s: Retention | None = None
     reuse: Reuse = False
     force: Force = False
+    dry_run: DryRun = False
 
 
 class ListQuery(Query):

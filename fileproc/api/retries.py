@@ -16,7 +16,7 @@ from fileproc.api.context import Api, Caller, api_of, caller_of
 from fileproc.api.drafts import Draft, Plan, operation_of
 from fileproc.api.idempotency import claimed, key_of
 from fileproc.api.jobs import job_id_of
-from fileproc.api.models import NoQuery, SubmitQuery
+from fileproc.api.models import NoQuery, RetryQuery
 from fileproc.api.payload import read_payload
 from fileproc.api.reading import read_query
 from fileproc.api.retry_models import RetryRequest
@@ -48,7 +48,7 @@ async def retry_job(request: web.Request) -> web.StreamResponse:
     """`POST /v1/jobs/{id}/retry`: a new job that asks for the same."""
     api, caller = api_of(request), caller_of(request)
     job_id = job_id_of(request)
-    query = read_query(SubmitQuery, request.query)
+    query = read_query(RetryQuery, request.query)
     wish = wish_of(request, query.wait)
     key = key_of(request)
     job = await api.resources.store.jobs.get(caller.owner, job_id)

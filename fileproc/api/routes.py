@@ -9,6 +9,7 @@ from typing import Final
 from fileproc import errors
 from fileproc.api import (
     docs,
+    dry_runs,
     examples,
     file_routes,
     grant_routes,
@@ -51,6 +52,11 @@ _FINISHED = Answer(
     models.JobView,
     example=examples.JOB,
 )
+_DONE_OR_DRY = Answer(
+    "The job ended while you waited, or an earlier one answers it; or what `dry_run` found.",
+    dry_runs.JobOrDryRun,
+    example=examples.JOB,
+)
 _JOB = Answer("The job.", models.JobView, example=examples.JOB)
 
 _LOST: Errors = (errors.NotFoundError, errors.GoneError)
@@ -82,7 +88,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         operation_id="putJob",
         tag=Tag.SUBMIT,
         summary="Send a file and name an operation",
-        answers={200: _FINISHED, 202: _ACCEPTED},
+        answers={200: _DONE_OR_DRY, 202: _ACCEPTED},
         query=models.PutQuery,
         headers=(_KEY, _PREFER),
         body=Body.FILE,
@@ -104,7 +110,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             'pick parts by name: `{"part": "cover"}`. `{"url": "https://..."}` is fetched by the '
             "worker, anew for each attempt."
         ),
-        answers={200: _FINISHED, 202: _ACCEPTED},
+        answers={200: _DONE_OR_DRY, 202: _ACCEPTED},
         query=models.SubmitQuery,
         headers=(_KEY, _PREFER),
         body=Body.JOB,
@@ -255,7 +261,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             "canceled or expired job can be repeated, and only while its inputs are stored."
         ),
         answers={200: _FINISHED, 202: _ACCEPTED},
-        query=models.SubmitQuery,
+        query=models.RetryQuery,
         headers=(_KEY, _PREFER),
         errors=(*_LOST, errors.WrongStateError, *_IDEMPOTENT, *_FULL),
         submits=True,

@@ -45,14 +45,14 @@ async def create_job(request: web.Request) -> web.StreamResponse:
     api, caller = api_of(request), caller_of(request)
     query = read_query(SubmitQuery, request.query)
     wish = wish_of(request, query.wait)
-    key = key_of(request)
+    key = None if query.dry_run else key_of(request)  # what does nothing uses up no key
     Body(request, api.settings).refuse_encoded()
     media_type = media_type_of(request)
     if media_type == "application/json":
         refuse_other_charsets(request)
-        accepted = await _from_json(api, caller, request, key, force=query.force)
+        accepted = await _from_json(api, caller, request, key, query)
     elif media_type == "multipart/form-data":
-        accepted = await _from_form(api, caller, request, key, force=query.force)
+        accepted = await _from_form(api, caller, request, key, query)
     else:
         accepted_types = ["application/json", "multipart/form-data"]
         raise UnsupportedMediaTypeError(
@@ -64,7 +64,7 @@ async def create_job(request: web.Request) -> web.StreamResponse:
 
 
 async def _from_json(
-    api: Api, caller: Caller, request: web.Request, key: str | None, *, force: bool
+    api: Api, caller: Caller, request: web.Request, key: str | None, query: SubmitQuery
 ) -> Accepted:
     limit = api.settings.max_json_bytes
     body = await Body(request, api.settings).read(limit, "max_json_bytes", "A JSON body")
@@ -72,13 +72,20 @@ async def _from_json(
     asked = read_body(job_of_body(value), value)
     async with claimed(api, caller, key) as claim:
         draft, files = await draft_over(api, caller, asked, claim)
-        return await accept(api, caller, draft, inputs=files, brought=[], claim=claim, force=force)
+        return await accept(
+            *(api, caller, draft),
+            inputs=files,
+            brought=[],
+            claim=claim,
+            force=query.force,
+            dry_run=query.dry_run,
+        )
 
 
 async def _from_form(
-    api: Api, caller: Caller, request: web.Request, key: str | None, *, force: bool
+    api: Api, caller: Caller, request: web.Request, key: str | None, query: SubmitQuery
 ) -> Accepted:
-    async with claimed(api, caller, key) as claim, _uploads(api, claim) as uploads:
+    async with claimed(api, caller, key) as claim, _uploads(api, claim, query) as uploads:
         if not isinstance(claim, Replay):
             await api.ask_store(caller.owner, _UNKNOWN)
         draft, inputs, brought = await JobForm(api, caller, uploads, claim).read(request)
@@ -88,12 +95,13 @@ async def _from_form(
             brought=brought,
             claim=claim,
             uploads=uploads,
-            force=force,
+            force=query.force,
+            dry_run=query.dry_run,
         )
 
 
-def _uploads(api: Api, claim: Claim) -> Uploads:
-    return Uploads(api, store=not isinstance(claim, Replay))
+def _uploads(api: Api, claim: Claim, query: SubmitQuery | PutQuery) -> Uploads:
+    return Uploads(api, store=not (query.dry_run or isinstance(claim, Replay)))
 
 
 async def put_job(request: web.Request) -> web.StreamResponse:
@@ -103,11 +111,11 @@ async def put_job(request: web.Request) -> web.StreamResponse:
     operation = operation_of(api, name)
     draft, query = _read_address(api, operation, request)
     wish = wish_of(request, query.wait)
-    key = key_of(request)
+    key = None if query.dry_run else key_of(request)  # what does nothing uses up no key
     _check_body(api, operation, request)
     check_scopes(caller, draft)
     check_fit(draft, 1)
-    async with claimed(api, caller, key) as claim, _uploads(api, claim) as uploads:
+    async with claimed(api, caller, key) as claim, _uploads(api, claim, query) as uploads:
         if not isinstance(claim, Replay):
             size = (request.content_length or _UNKNOWN) if request.can_read_body else 0
             await api.ask_store(caller.owner, size)
@@ -120,6 +128,7 @@ async def put_job(request: web.Request) -> web.StreamResponse:
             claim=claim,
             uploads=uploads,
             force=query.force,
+            dry_run=query.dry_run,
         )
     return await answer(api, request, caller, accepted, wish)
 

@@ -11,6 +11,7 @@ from fileproc.settings import Settings
 from fileproc.store.apikeys import ApiKeys, KeyInfo, NewKey, Role
 from fileproc.store.batches import Batch, BatchDocument, Batches, BatchPage, NewBatch
 from fileproc.store.connection import Pipeline, connect
+from fileproc.store.costs import Cost, Costs
 from fileproc.store.deliveries import (
     Deliveries,
     Delivery,
@@ -65,6 +66,8 @@ __all__ = [
     "BatchPage",
     "Batches",
     "Break",
+    "Cost",
+    "Costs",
     "DayUsage",
     "Deliveries",
     "Delivery",
@@ -134,6 +137,7 @@ class Store:
 
     jobs: Jobs
     batches: Batches
+    costs: Costs
     files: Files
     uploads: Uploads
     idempotency: Idempotency
@@ -202,6 +206,7 @@ async def open_store(settings: Settings, *, worker: str | None = None) -> AsyncI
         )
         yield Store(
             jobs=jobs,
+            costs=Costs(pipeline, names),
             batches=Batches(pipeline, names, jobs, everybody),
             files=files,
             uploads=Uploads(

@@ -95,6 +95,8 @@ class Executor:
     ) -> None:
         self._settings = resources.settings
         self._build = environment()
+        self._costs = resources.store.costs
+        self._learned: dict[str, float] = {}  # when, by operation
         self._queue = resources.store.queue
         self._objects = resources.objects
         self._fetcher = Fetcher(resources)
@@ -271,6 +273,7 @@ class Executor:
             LEASES_LOST.inc()
             log.warning("an attempt was refused: its lease had been taken", job=lease.job_id)
             return
+        await self._learn(lease, outcome)
         log.info(
             "attempt ended",
             job=lease.job_id,
@@ -281,6 +284,17 @@ class Executor:
             code=outcome.error.job_code if isinstance(outcome, Failed) else None,
             seconds={phase: round(value, 4) for phase, value in attempt.seconds.items()},
         )
+
+    async def _learn(self, lease: Lease, outcome: Outcome) -> None:
+        """Note what it took, of each operation once a second at most: for estimates."""
+        now, operation = time.monotonic(), lease.document.operation
+        if not isinstance(outcome, Done) or now - self._learned.get(operation, -1.0) < 1:
+            return
+        self._learned[operation] = now
+        fetched = sum(found.size for found in outcome.result.fetched or ())
+        size = sum(info.size for info in lease.document.inputs) + fetched
+        with contextlib.suppress(StoreUnavailableError):  # there will be others
+            await self._costs.learn(operation, size, outcome.result.usage)
 
 
 def limits_for(settings: Settings, lease: Lease) -> Limits:

@@ -80,7 +80,6 @@ async def accept(
         if isinstance(claim, Replay):
             return _replayed(claim, mark)
         new = replace(new, reservation=claim, fingerprint=mark)
-    check_scopes(caller, draft)  # asked earlier where that spares an upload; here for every way in
     new = await with_answer(api, draft, new, force=force, refuse=True)
     if dry_run:
         return Accepted("", None, new)
@@ -119,7 +118,12 @@ async def _written(api: Api, new: NewJob, uploads: Uploads | None) -> tuple[str,
 def new_job(
     api: Api, caller: Caller, draft: Draft, inputs: Sequence[FileInfo], fresh: Collection[str]
 ) -> NewJob:
-    """The job of a draft, under a new id; `fresh` are ids of files that came with the request."""
+    """The job of a draft, under a new id; `fresh` are ids of files that came with the request.
+
+    Raises:
+        ForbiddenError: the caller's key is bound to other operations.
+    """
+    check_scopes(caller, draft)  # asked earlier where that spares an upload; here for every way in
     ids = dict.fromkeys(info.file_id for info in inputs)
     return NewJob(
         id=new_id("job"),

@@ -195,6 +195,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         "/v1/jobs/{name}/events",
         streams.job_events,
         operation_id="getJobEvents",
+        granted=True,
         tag=Tag.JOBS,
         summary="Follow a job",
         description=(

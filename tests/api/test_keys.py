@@ -224,6 +224,10 @@ async def test_a_key_bound_to_operations_starts_these_and_no_others(admin: Someo
     ):
         sent = await api.post("/v1/jobs", json={**body, "inputs": [file]}, headers=headers)
         assert sent.status == status, (body, await sent.text())
+    probe = {"operation": "file.probe", "inputs": [file]}
+    together = {"jobs": [{**RESIZE, "inputs": [file]}, probe]}
+    batch = await api.post("/v1/batches", json=together, headers=headers)
+    await problem(batch, 403, "forbidden")
     parts, data = form((field("job"), b'{"operation": "file.probe"}'), (file_part("a"), b"x"))
     formed = await api.post("/v1/jobs", data=data, headers={**headers, **parts})
     await problem(formed, 403, "forbidden")

@@ -106,6 +106,18 @@ class MethodNotAllowedError(FileprocError):
     code, status, title = "method_not_allowed", 405, "The address does not take this method"
 
 
+class CodeTakenError(FileprocError):
+    code, status, title = "code_taken", 409, "Another link has this code"
+
+
+class LinkPasswordError(FileprocError):
+    code, status, title = "link_password", 401, "The link asks for its password"
+
+
+class LinkLockedError(FileprocError):
+    code, status, title = "link_locked", 429, "Too many wrong passwords"
+
+
 # --- jobs and files --------------------------------------------------------------------------
 
 

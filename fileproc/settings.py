@@ -229,6 +229,9 @@ class Settings(BaseSettings):
     max_streams_per_owner: Positive = Field(
         1_000, description="Event streams of one owner on one api process."
     )
+    max_links_per_owner: Positive = Field(
+        10_000, description="Share links that one owner may have, with those of the last week."
+    )
     stream_life_s: PositiveSeconds = Field(
         900, description="An event stream ends after so long; its reader comes back, with its key."
     )

@@ -213,6 +213,7 @@ def _links(job: Job) -> dict[str, str]:
     links = {"self": path, "events": path + "/events"}
     if job.state is JobState.SUCCEEDED:
         links["result"] = path + "/result"
+        links["archive"] = path + "/archive"
     elif job.state.final:
         links["retry"] = path + "/retry"
     else:

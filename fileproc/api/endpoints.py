@@ -30,6 +30,7 @@ class Tag(StrEnum):
     LIMITS = "Limits"
     ADMIN = "Administration"
     WEBHOOKS = "Webhooks"
+    LINKS = "Links"
     OPERATIONS = "Operations"
     SERVICE = "Service"
 
@@ -45,6 +46,7 @@ class Body(StrEnum):
     BATCH = "batch"  # JSON of the `payload`, or a job on each line
     OFFSET_BYTES = "offset_bytes"  # a piece of a file
     BYTES = "bytes"  # one file, raw or as a form
+    FORM = "form"  # of a page of ours
 
 
 class RateClass(StrEnum):

@@ -63,6 +63,7 @@ JOB: Final[dict[str, Any]] = {
         "self": f"/v1/jobs/{JOB_ID}",
         "events": f"/v1/jobs/{JOB_ID}/events",
         "result": f"/v1/jobs/{JOB_ID}/result",
+        "archive": f"/v1/jobs/{JOB_ID}/archive",
     },
 }
 
@@ -260,6 +261,26 @@ KEY: Final[dict[str, Any]] = {
 }
 
 NEW_KEY: Final[dict[str, Any]] = {**KEY, "token": "fp_7k2m9q4x0c1v_SECRET"}
+
+LINK: Final[dict[str, Any]] = {
+    "code": "7Kp2vXqWn9LrTgYd4MbHsc",
+    "object": "link",
+    "state": "live",
+    "path": "/d/7Kp2vXqWn9LrTgYd4MbHsc",
+    "job_id": JOB_ID,
+    "index": 0,
+    "name": "photo.webp",
+    "has_password": True,
+    "max_downloads": 3,
+    "downloads": 1,
+    "created_at": "2026-11-22T08:16:00.000000Z",
+    "expires_at": "2026-11-23T08:15:30.161000Z",
+    "last_download_at": "2026-11-22T09:01:12.500000Z",
+    "revoked_at": None,
+}
+
+LINK_SAMPLE: Final = """curl "$FILEPROC_URL/v1/links" -H 'Content-Type: application/json' \\
+  -d '{"job_id": "JOB_ID", "expires_in_s": 3600, "max_downloads": 3}'"""
 
 READY: Final[dict[str, Any]] = {
     "status": "ready",

@@ -24,7 +24,7 @@ from fileproc.api.grants import check_grant
 from fileproc.api.idempotency import HEADER
 from fileproc.api.kept import answered_once
 from fileproc.api.rates import STANDING
-from fileproc.errors import MethodNotAllowedError, UnauthorizedError
+from fileproc.errors import LinkPasswordError, MethodNotAllowedError, UnauthorizedError
 from fileproc.settings import Auth
 from fileproc.store import KeyInfo
 from fileproc.telemetry import REFUSED, REQUESTS, REQUESTS_OPEN, get_logger
@@ -143,6 +143,8 @@ def _refuse(request: web.Request, endpoint: Endpoint | None, exc: Exception) -> 
     response = problems.answer(error, request[REQUEST_ID])
     if isinstance(error, UnauthorizedError):
         response.headers["WWW-Authenticate"] = 'Bearer realm="fileproc"'
+    if isinstance(error, LinkPasswordError):
+        response.headers["WWW-Authenticate"] = 'Basic realm="link", charset="UTF-8"'
     if isinstance(error, MethodNotAllowedError):
         response.headers["Allow"] = ", ".join(error.extra["allowed"])
     if request.can_read_body and not request.content.is_eof():

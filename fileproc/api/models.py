@@ -80,6 +80,7 @@ VariableName = StepName
 MAX_VARIABLES = 32
 TEMPLATE_NAME = "[a-z][a-z0-9_-]{0,39}"
 TEMPLATE_REFERENCE = f"^{TEMPLATE_NAME}(@[1-9][0-9]{{0,8}})?$"
+LINK_CODE = "^[A-Za-z0-9][A-Za-z0-9_-]{5,63}$"
 Priority = Literal["high", "normal", "low"]
 Wait = Annotated[
     int,
@@ -528,6 +529,45 @@ class ResultQuery(Query):
     )
 
 
+class LinkRequest(Request):
+    """What a share link leads to, and for whom."""
+
+    job_id: JobId
+    output: str | None = Field(
+        None, max_length=200, description="Name of the output; needed where there are several."
+    )
+    index: Annotated[int, Field(ge=0, lt=10**6)] | None = Field(
+        None, description="Its place in `outputs` instead, from 0."
+    )
+    archive: bool = Field(False, description="Lead to all outputs, as a ZIP.")
+    name: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = Field(
+        None, description="What the download is called; by default as the output is."
+    )
+    code: Annotated[str, StringConstraints(pattern=LINK_CODE)] | None = Field(
+        None,
+        description="A code of your choice, which others may guess. Omitted: a random one, which "
+        "nobody can.",
+    )
+    expires_in_s: Annotated[int, Field(ge=1, le=366 * 86_400)] | None = Field(
+        None, description="It ends so long from now; at the latest, and by default, with the job."
+    )
+    password: Annotated[str, StringConstraints(min_length=8, max_length=200)] | None = Field(
+        None, description="Asked for before the download. Only a hash of it is kept."
+    )
+    max_downloads: Annotated[int, Field(ge=1, le=10**9)] | None = Field(
+        None, description="It ends with this download. The file then comes through the server."
+    )
+
+
+class LinkListQuery(Query):
+    """Place of a page of links."""
+
+    cursor: Annotated[str, StringConstraints(pattern=LINK_CODE)] | None = Field(
+        None, description="`next_cursor` of the page before this one."
+    )
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = Field(50, description="Links on a page.")
+
+
 class NoQuery(Query):
     """Takes nothing."""
 
@@ -568,6 +608,7 @@ class TargetView(TargetStatus):
 class Links(BaseModel):
     self: str
     result: str | None = Field(None, description="There once the job has succeeded.")
+    archive: str | None = Field(None, description="All outputs as a ZIP; likewise.")
     events: str = Field(description="The job as a stream of events.")
     cancel: str | None = Field(None, description="There while the job can be canceled.")
     retry: str | None = Field(None, description="There once the job has ended without success.")
@@ -672,6 +713,32 @@ class TemplateList(BaseModel):
     """The newest version of each, by name."""
 
     data: list[TemplateView]
+
+
+class LinkView(BaseModel):
+    """A share link."""
+
+    code: str
+    object: Literal["link"]
+    state: Literal["live", "expired", "used_up", "revoked"]
+    path: str = Field(description="Where it leads from, on this server: `/d/<code>`.")
+    job_id: JobId
+    index: int | None = Field(description="Which output; null: all, as a ZIP.")
+    name: str = Field(description="What the download is called.")
+    has_password: bool
+    max_downloads: int | None
+    downloads: int = Field(description="How often it was followed.")
+    created_at: AwareDatetime
+    expires_at: AwareDatetime
+    last_download_at: AwareDatetime | None
+    revoked_at: AwareDatetime | None
+
+
+class LinkList(BaseModel):
+    """A page of links, newest first."""
+
+    data: list[LinkView]
+    next_cursor: str | None = Field(description="For the next page; null on the last.")
 
 
 class OperationList(BaseModel):

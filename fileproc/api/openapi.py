@@ -21,6 +21,7 @@ from fileproc.api.endpoints import Body, Endpoint, RequestHeader, Tag
 from fileproc.api.idempotency import REQUEST_HEADER
 from fileproc.api.models import (
     FILE_ID,
+    LINK_CODE,
     TEMPLATE_NAME,
     UPLOAD_ID,
     FormJobRequest,
@@ -64,6 +65,7 @@ _TAGS: Final = {
     Tag.LIMITS: "What bounds you, and how much of it is used.",
     Tag.ADMIN: "What each owner is granted, and holding jobs back. For keys of the role admin.",
     Tag.WEBHOOKS: "Where your events are sent, signed by Standard Webhooks 1.0.",
+    Tag.LINKS: "Hand an output to somebody who has no key: counted, bounded, revocable.",
     Tag.OPERATIONS: "What can be done with a file.",
     Tag.KEYS: "Who may use this server, and for what. For keys of the role admin.",
     Tag.SERVICE: "For operators and monitoring.",
@@ -136,6 +138,10 @@ _PATH_PARAMETERS: Final[dict[str, Json]] = {
             "pattern": "^msg_[0-7][0-9a-hjkmnp-tv-z]{25}$",
             "examples": [DELIVERY_ID],
         },
+    },
+    "code": {
+        "description": "Code of the link.",
+        "schema": {"type": "string", "pattern": LINK_CODE, "examples": [examples.LINK["code"]]},
     },
     "id": {
         "description": "Id of the job.",
@@ -368,9 +374,24 @@ def _operation(endpoint: Endpoint) -> Json:
     if endpoint.body is Body.BATCH:
         lines = {"type": "string", "description": "A `JobRequest` on each line."}
         described["requestBody"]["content"]["application/x-ndjson"] = {"schema": lines}
+    if endpoint.body is Body.FORM:
+        described["requestBody"] = _FORM_BODY
     if endpoint.sample:
         described["x-codeSamples"] = [{"lang": "curl", "source": endpoint.sample}]
     return {name: value for name, value in described.items() if value != ""}
+
+
+_FORM_BODY: Final[Json] = {
+    "required": False,
+    "content": {
+        "application/x-www-form-urlencoded": {
+            "schema": {
+                "type": "object",
+                "properties": {"password": {"type": "string", "maxLength": 200}},
+            }
+        }
+    },
+}
 
 
 def _put_operation(endpoint: Endpoint, operation: Operation) -> Json:

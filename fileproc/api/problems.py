@@ -34,6 +34,7 @@ RETRYABLE: Final = frozenset(
         "identity_unavailable",
         "insufficient_storage",
         "internal_error",
+        "link_locked",
         "not_finished",
         "quota_exceeded",
         "rate_limited",

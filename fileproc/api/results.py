@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,7 +28,7 @@ from fileproc.errors import (
     NotFoundError,
     ObjectMissingError,
 )
-from fileproc.jobs import Job, JobState, OutputInfo
+from fileproc.jobs import Job, JobResult, JobState, OutputInfo
 from fileproc.objects import content_disposition
 from fileproc.settings import Downloads
 from fileproc.telemetry import get_logger
@@ -36,6 +37,7 @@ from fileproc.views import job_path
 log = get_logger(__name__)
 
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
+_SANDBOXED: Final = "default-src 'none'; frame-ancestors 'none'; sandbox"
 # What a browser may run or render as a page is handed out as bytes; so is what we do not know.
 _SAFE_KINDS = ("image/", "audio/", "video/", "font/")
 _SAFE_TYPES: Final = frozenset(
@@ -59,6 +61,7 @@ class Chosen:
     output: OutputInfo
     key: str
     content_type: str
+    index: int = 0
 
 
 async def get_result(request: web.Request) -> web.StreamResponse:
@@ -76,7 +79,7 @@ async def hand_out(
     """Redirect to an object, or stream it; no URL outlives `expires_at`."""
     if api.settings.downloads is Downloads.PROXY:
         return await _stream(api, request, chosen)
-    return await _redirect(api, chosen, expires_at)
+    return await redirect(api, chosen, expires_at)
 
 
 def safe_type(media_type: str) -> str:
@@ -94,6 +97,18 @@ def choose(job: Job, query: ResultQuery) -> Chosen:
     Raises:
         NotFinishedError, NoResultError, ChooseOutputError, NotFoundError, InvalidRequestError.
     """
+    result = outputs_of(job)
+    index = _index(job, result.outputs, query)
+    output = result.outputs[index]
+    return Chosen(output, f"{result.prefix}{index}", safe_type(output.type), index)
+
+
+def outputs_of(job: Job) -> JobResult:
+    """What the job made.
+
+    Raises:
+        NotFinishedError, NoResultError.
+    """
     if not job.state.final:
         raise NotFinishedError(
             f"The job is {job.state}.", retry_after_s=POLL_HINT_S, state=str(job.state)
@@ -105,9 +120,7 @@ def choose(job: Job, query: ResultQuery) -> Chosen:
             state=str(job.state),
             error=error,
         )
-    index = _index(job, job.result.outputs, query)
-    output = job.result.outputs[index]
-    return Chosen(output, f"{job.result.prefix}{index}", safe_type(output.type))
+    return job.result
 
 
 def _index(job: Job, outputs: list[OutputInfo], query: ResultQuery) -> int:
@@ -141,10 +154,11 @@ def _index(job: Job, outputs: list[OutputInfo], query: ResultQuery) -> int:
     )
 
 
-async def _redirect(api: Api, chosen: Chosen, expires_at: datetime | None) -> web.Response:
+async def redirect(api: Api, chosen: Chosen, ends_at: datetime | None) -> web.Response:
+    """To the storage, by a URL that does not outlive what it leads to."""
     ttl_s = api.settings.url_ttl_s
-    if expires_at is not None:  # no URL outlives what it leads to
-        left = int((expires_at - datetime.now(UTC)).total_seconds())
+    if ends_at is not None:
+        left = int((ends_at - datetime.now(UTC)).total_seconds())
         ttl_s = max(1, min(ttl_s, left))
     url = await api.resources.objects.presign_get(
         chosen.key, name=chosen.output.name, content_type=chosen.content_type, ttl_s=ttl_s
@@ -156,7 +170,7 @@ async def _stream(api: Api, request: web.Request, chosen: Chosen) -> web.StreamR
     size, tag = chosen.output.size, f'"{chosen.output.sha256}"'
     headers = {
         "Content-Disposition": content_disposition(chosen.output.name),
-        "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
+        "Content-Security-Policy": _SANDBOXED,
         "Accept-Ranges": "bytes",
         "ETag": tag,
         "Cache-Control": "private, no-cache",
@@ -180,6 +194,30 @@ async def _stream(api: Api, request: web.Request, chosen: Chosen) -> web.StreamR
         await response.prepare(request)
         return response
     return await _send(api, request, response, chosen.key, (start, end if end < size else None))
+
+
+async def stream_whole(
+    api: Api, request: web.Request, chosen: Chosen, headers: Mapping[str, str]
+) -> web.StreamResponse:
+    """All of an output, and no parts of it.
+
+    Raises:
+        GoneError: it is no longer stored.
+    """
+    response = web.StreamResponse(
+        headers={
+            **headers,
+            "Content-Disposition": content_disposition(chosen.output.name),
+            "Content-Security-Policy": _SANDBOXED,
+            "Cache-Control": "no-store",
+        }
+    )
+    response.content_type = chosen.content_type
+    response.content_length = chosen.output.size
+    if request.method == "HEAD" or not chosen.output.size:
+        await response.prepare(request)
+        return response
+    return await _send(api, request, response, chosen.key, (0, None))
 
 
 def _wanted_range(request: web.Request, size: int, tag: str) -> tuple[int, int] | None:
@@ -221,10 +259,10 @@ async def _send(
         # Only now: what fails before the first byte can still be told as a problem.
         await response.prepare(request)
         try:
-            await _write(api, response, first)
+            await write_in_time(api, response, first)
             crash_point("download")
             async for chunk in chunks:
-                await _write(api, response, chunk)
+                await write_in_time(api, response, chunk)
         except (FileprocError, TimeoutError) as exc:
             # The answer has begun: only a broken connection can still say that it is not whole.
             log.warning("a download broke off", key=key, kind=type(exc).__name__)
@@ -235,7 +273,7 @@ async def _send(
     return response
 
 
-async def _write(api: Api, response: web.StreamResponse, chunk: bytes) -> None:
+async def write_in_time(api: Api, response: web.StreamResponse, chunk: bytes) -> None:
     """Send a piece; TimeoutError if the client takes nothing for too long."""
     async with asyncio.timeout(api.settings.upload_idle_s):
         await response.write(chunk)

@@ -18,12 +18,13 @@ from fileproc.api import (
     jobs,
     key_routes,
     limit_routes,
+    link_routes,
     models,
     operations,
     results,
     retries,
     retry_models,
-    streams,
+    stream_routes,
     submit,
     templates,
     webhook_routes,
@@ -34,7 +35,6 @@ from fileproc.api.endpoints import Answer, Body, Endpoint, Errors, Repeats, Requ
 _KEY = idempotency.REQUEST_HEADER
 _PREFER = RequestHeader("Prefer", "`wait=30`: answer with the finished job if it is done in time.")
 _TAG = file_routes.TAG
-_LAST_EVENT = RequestHeader("Last-Event-ID", "Id of the last event that you got; go on after it.")
 
 _ACCEPTED = Answer(
     "The job is accepted and safe; follow it at `Location`.",
@@ -189,51 +189,6 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             errors.ChooseOutputError,
             errors.StorageUnavailableError,
         ),
-    ),
-    Endpoint(
-        "GET",
-        "/v1/jobs/{name}/events",
-        streams.job_events,
-        operation_id="getJobEvents",
-        granted=True,
-        tag=Tag.JOBS,
-        summary="Follow a job",
-        description=(
-            "Server-sent events: `job` (as `GET /v1/jobs/{id}` has it) at the beginning and at the "
-            "end, `move` for every change of its state, and `progress`. With `Last-Event-ID` the "
-            "moves since then come first, and no `job`; where they are no longer known, `reset` "
-            "and `job`. `end` says why the stream ends: `final`, or `time`, `draining`, `slow`, "
-            "`gap`, after which a reader comes back. A reader that has had everything of a job "
-            "that is over gets 204, and does not."
-        ),
-        answers={
-            200: Answer("The stream.", media_type="text/event-stream", example=examples.JOB_EVENTS),
-            204: Answer("There is nothing more to come."),
-        },
-        query=models.StreamQuery,
-        headers=(_LAST_EVENT,),
-        errors=(*_LOST, errors.TooManyStreamsError),
-    ),
-    Endpoint(
-        "GET",
-        "/v1/events",
-        streams.owner_events,
-        operation_id="getEvents",
-        tag=Tag.JOBS,
-        summary="Follow all your jobs",
-        description=(
-            "Server-sent events: `owner` with the number of your jobs in each state at the "
-            "beginning, then `move` and `progress` of every job of yours. Otherwise as the stream "
-            "of one job; it has no end of its own."
-        ),
-        answers={
-            200: Answer(
-                "The stream.", media_type="text/event-stream", example=examples.OWNER_EVENTS
-            )
-        },
-        query=models.StreamQuery,
-        headers=(_LAST_EVENT,),
-        errors=(errors.TooManyStreamsError,),
     ),
     Endpoint(
         "POST",
@@ -401,6 +356,8 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         errors=(errors.NotFoundError,),
     ),
     *grant_routes.ENDPOINTS,
+    *stream_routes.ENDPOINTS,
+    *link_routes.ENDPOINTS,
     *key_routes.ENDPOINTS,
     # --- service -------------------------------------------------------------------------------
     Endpoint(

@@ -17,7 +17,7 @@ from fileproc.objects.keys import (
     tail_key,
     tail_prefix,
 )
-from fileproc.objects.names import content_disposition
+from fileproc.objects.names import clean_name, content_disposition
 from fileproc.objects.port import ObjectInfo, ObjectStore, SignedRequest, Stored
 from fileproc.objects.s3 import S3ObjectStore, open_object_store
 
@@ -28,6 +28,7 @@ __all__ = [
     "SignedRequest",
     "Stored",
     "attempt_prefix",
+    "clean_name",
     "content_disposition",
     "file_chunks",
     "file_key",

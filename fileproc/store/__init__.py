@@ -41,6 +41,7 @@ from fileproc.store.journal import (
     unpack,
 )
 from fileproc.store.keys import Keys
+from fileproc.store.links import Link, Links, NewLink
 from fileproc.store.moved import Moved, Position
 from fileproc.store.owners import Grant, Limits, Owner, Owners
 from fileproc.store.queue import POP_BLOCK_S, Lease, Queue, Settlement, Verdict
@@ -84,6 +85,8 @@ __all__ = [
     "KeyInfo",
     "Lease",
     "Limits",
+    "Link",
+    "Links",
     "Lot",
     "Memory",
     "Moved",
@@ -91,6 +94,7 @@ __all__ = [
     "NewDelivery",
     "NewJob",
     "NewKey",
+    "NewLink",
     "Outcome",
     "Owner",
     "Owners",
@@ -147,6 +151,7 @@ class Store:
     usage: Usages
     webhooks: Webhooks
     deliveries: Deliveries
+    links: Links
     queue: Queue
     upkeep: Upkeep
     feed: EventFeed
@@ -223,6 +228,7 @@ async def open_store(settings: Settings, *, worker: str | None = None) -> AsyncI
             usage=Usages(pipeline, names),
             webhooks=Webhooks(pipeline, names, settings),
             deliveries=Deliveries(pipeline, names, settings),
+            links=Links(pipeline, names, most=settings.max_links_per_owner),
             queue=Queue(
                 pipeline,
                 popping,

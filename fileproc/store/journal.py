@@ -24,6 +24,7 @@ from fileproc.store.connection import Pipeline
 from fileproc.store.events import Event, flat, parse
 from fileproc.store.idempotency import LIFE_S
 from fileproc.store.keys import Keys
+from fileproc.store.link_memory import LinkMemory
 from fileproc.store.shelf import Shelf
 from fileproc.store.templates import MOST_VERSIONS
 from fileproc.store.webhook_memory import WebhookMemory
@@ -151,6 +152,7 @@ class Memory:
         self.deleted_templates: dict[tuple[str, str], int] = {}  # when (ms)
         self.batches = BatchMemory()
         self.hooks = WebhookMemory()
+        self.links = LinkMemory()
         # Of idempotency keys, by owner and hash: when (ms), fingerprint and answer.
         self.answers: dict[tuple[str, str], tuple[int, str]] = {}
         self.accounts = Accounts()
@@ -163,6 +165,7 @@ class Memory:
             "owner": self.accounts.fold_settings,
             "pause": self.accounts.fold_pause,
             "resume": self.accounts.fold_pause,
+            "link": self.links.fold,
             "template": self._fold_template,
             "usage": self.accounts.fold_usage,
             "webhook": self.hooks.fold,
@@ -291,6 +294,7 @@ class Memory:
     def forget_lapsed(self, now: int) -> int:
         """Drop jobs and batches whose retention is over; returns how many jobs."""
         self.batches.forget_lapsed(now)
+        self.links.forget_lapsed(now)
         return self._drop(job for job in self.jobs.values() if 0 < (job.expires or 0) <= now)
 
     def _drop(self, jobs: Iterable[Remembered]) -> int:
@@ -336,6 +340,7 @@ class Memory:
                 yield f"{since}-0", f"{name} template_put {owner} {version} {definition}"
         yield from self.batches.snapshot(entry)
         yield from self.hooks.lines()
+        yield from self.links.snapshot(entry)
         for (owner, key_hash), (when, kept) in self.answers.items():
             yield f"{when}-0", f"{key_hash} answer_kept {owner} 0 {kept}"
         yield from self.accounts.snapshot(entry)

@@ -53,6 +53,8 @@
 | ended:<owner>:<hook>    | zset    | id of a message that is over -> ended (ms)     | its life  |
 | hooked                  | hash    | id of an open job -> its own hook (JSON)       | job over  |
 | webhooks_read           | string  | <entry>.<lines> of events made into messages   | -         |
+| link:<code>             | hash    | own, job, index, ends, max, n (downloads), ... | end + 7 d |
+| links:<owner>           | zset    | code -> created (ms)                           | the last  |
 | events                  | stream  | one entry per script call: lines of events     | trimmed   |
 | schema                  | string  | version of all this                            | -         |
 | shipped                 | string  | last entry of events safe in object storage    | -         |
@@ -164,6 +166,12 @@ class Keys:
 
     def lane(self, lane: str) -> str:
         return f"{self.prefix}lane:{lane}"
+
+    def link(self, code: str) -> str:
+        return f"{self.prefix}link:{code}"
+
+    def links(self, owner: str) -> str:
+        return f"{self.prefix}links:{owner}"
 
     def api_key(self, key_id: str) -> str:
         return f"{self.prefix}key:{key_id}"

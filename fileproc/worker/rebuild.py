@@ -37,6 +37,7 @@ class Rebuilt:
         keys: api keys.
         batches: batches that jobs were sent in.
         owners: owners with settings of their own.
+        links: share links.
         templates: templates, each with its versions.
         webhooks: endpoints of webhooks.
         deliveries: of these, what was not yet delivered and is queued again.
@@ -54,6 +55,7 @@ class Rebuilt:
     keys: int
     batches: int
     owners: int
+    links: int
     templates: int
     webhooks: int
     deliveries: int
@@ -101,6 +103,7 @@ async def rebuild(resources: Resources, *, dry_run: bool = False) -> Rebuilt:
         keys=len(memory.keys),
         batches=len(memory.batches.known),
         owners=sum(bool(data) for _, data in memory.accounts.owners.values()),
+        links=len(memory.links.known),
         templates=len(memory.templates),
         webhooks=len(memory.hooks.webhooks),
         deliveries=len(memory.hooks.deliveries),
@@ -125,6 +128,8 @@ async def _restore_others(resources: Resources, memory: Memory) -> None:
         await resources.store.journal.delete_template_again(owner, name, when)
     for (owner, name), versions in memory.templates.items():
         await resources.store.journal.restore_template(owner, name, versions)
+    for code, fields in memory.links.known.items():
+        await resources.store.links.restore(code, fields)
     for (owner, key_hash), (since, answer) in memory.answers.items():
         await resources.store.journal.restore_answer(owner, key_hash, since, answer)
     await _restore_owners(resources, memory)

@@ -73,6 +73,7 @@ async def test_a_key_that_is_none_opens_no_route(serve: Any, store: Store, books
 def test_only_what_must_be_is_public() -> None:
     assert {endpoint.path for endpoint in PUBLIC} == {
         "/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/docs/style.css",
+        "/d/{code}",
     }  # fmt: skip
     assert all(endpoint.path.startswith("/v1/") for endpoint in PRIVATE)
 
@@ -147,4 +148,5 @@ async def test_public_routes_need_no_key(serve: Any) -> None:
     api = await serve(auth=Auth.REQUIRED)
     for endpoint in PUBLIC:
         answer = await call(api, endpoint)
-        assert answer.status not in {401, 403, 404}, endpoint.path
+        assert answer.status not in {401, 403}, endpoint.path
+        assert (answer.status == 404) == (endpoint.path == "/d/{code}")  # there is no such link

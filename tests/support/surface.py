@@ -38,6 +38,7 @@ BODIES: Final[dict[str, dict[str, Any]]] = {
     "createKey": {"owner": "acme"},
     "createUploadToken": {"template": "thumbs"},
     "createUpload": {"size": 5},
+    "createLink": {"job_id": "job_01kqb4h0nme8atrb9rgb0yvm3j"},
     "putOwner": {"weight": 2},
     "createWebhook": {"url": "https://example.com/hook"},
     "changeWebhook": {},
@@ -157,6 +158,17 @@ async def _resumable(someone: Someone) -> list[tuple[str, ...]]:
     return [(upload_id,) for upload_id in (*ids, new_id("upload"))]
 
 
+async def _links(someone: Someone) -> list[tuple[str, ...]]:
+    job = await someone.submit()
+    while (lease := await someone.hands.take()).job_id != job["id"]:
+        pass  # others that wait
+    await someone.hands.succeed(lease, ("o", "text/plain", b"x"))
+    body = {"job_id": job["id"]}
+    answer = await someone.api.post("/v1/links", json=body, headers=someone.headers)
+    assert answer.status == 201, await answer.text()
+    return [((await answer.json())["code"],), ("nosuchcode",)]
+
+
 # By the address up to its last parameter.
 MAKERS: Final[dict[str, Makers]] = {
     "/v1/jobs/{name}": _jobs,
@@ -168,6 +180,8 @@ MAKERS: Final[dict[str, Makers]] = {
     "/v1/files/{file}": _files,
     "/v1/uploads/{upload}": _uploads,
     "/v1/tus/{upload}": _resumable,
+    "/v1/links/{code}": _links,
+    "/d/{code}": _links,
 }
 
 
@@ -210,7 +224,7 @@ def _example(endpoint: Endpoint, parameter: str) -> str:
     if parameter == "name" and (endpoint.body is Body.FILE or "/operations/" in endpoint.path):
         return "file.probe"
     ids = {"batch": new_id("batch"), "webhook": new_id("wh"), "delivery": new_id("msg")}
-    ids["lane"] = "default"
+    ids |= {"lane": "default", "code": "c" * 9}
     return {"key": "0" * 12, **ids}.get(
         parameter, new_id("job") if parameter == "name" else "thumbs"
     )

@@ -198,6 +198,7 @@ async def open_store(settings: Settings, *, worker: str | None = None) -> AsyncI
         pipeline,
         names,
         most=settings.max_files_per_owner,
+        everybody=everybody,
         max_event_backlog=settings.max_event_backlog,
         reserve=reserve,
     )

@@ -35,14 +35,19 @@ class Accounts:
 
     def fold_usage(self, event: Event, now: int) -> None:
         """The total of a day, in a snapshot."""
-        entry, _, _ = event.id.rpartition(".")
+        del now
         self.usage[event.owner, int(event.job_id)] = json.loads(event.data)
-        self._counted = now, int(entry.partition("-")[2])
+        self._counted = _entry_of(event)
 
     def submitted(self, event: Event, entry: StreamId) -> None:
         """A job that was not known yet."""
         files = json.loads(event.data)["files"].values()
         self._count(event.owner, entry, jobs=1, bytes=sum(file.get("size", 0) for file in files))
+
+    def uploaded(self, event: Event) -> None:
+        """A file that was not known yet."""
+        size = json.loads(event.data)["meta"].get("size", 0)
+        self._count(event.owner, _entry_of(event), bytes=size)
 
     def completed(self, event: Event, entry: StreamId) -> None:
         """An attempt that was not known yet; others do not tell what they used."""
@@ -69,3 +74,8 @@ class Accounts:
             yield entry, f"{lane} {'pause' if paused else 'resume'} {owner} 0 "
         for (owner, day), used in self.usage.items():
             yield entry, f"{day} usage {owner} 0 {json.dumps(used)}"
+
+
+def _entry_of(event: Event) -> StreamId:
+    ms, _, number = event.id.rpartition(".")[0].partition("-")
+    return int(ms), int(number)

@@ -23,6 +23,7 @@ from fileproc.jobs import FileInfo
 from fileproc.store.connection import Pipeline
 from fileproc.store.cursors import decode_cursor, encode_cursor, entries_below
 from fileproc.store.keys import Keys
+from fileproc.store.owners import Limits, quota_error
 from fileproc.store.records import when
 from fileproc.store.reserve import Reserve
 from fileproc.store.shelf import ShelvedFile
@@ -59,12 +60,14 @@ class Files:
         keys: Keys,
         *,
         most: int,
+        everybody: Limits,
         max_event_backlog: int,
         reserve: Reserve,
     ) -> None:
         self._pipeline = pipeline
         self._keys = keys
         self._most = most
+        self._everybody = everybody.for_scripts()
         self._max_event_backlog = max_event_backlog
         self._reserve = reserve
 
@@ -72,7 +75,7 @@ class Files:
         """Keep a file, whose object is in the storage already, for so long.
 
         Raises:
-            QuotaError: the owner has too many files.
+            QuotaError: the owner has too many files, or may not upload so much today.
             BacklogError: the events are not shipped fast enough, or Redis is nearly full.
             StoreUnavailableError: nothing is known to be kept.
         """
@@ -83,7 +86,7 @@ class Files:
     def arguments(self, info: FileInfo, retention_s: int) -> list[Any]:
         """What a script needs to keep a file: its id, and the rest."""
         record = info.model_dump_json(exclude_none=True)
-        limits = (self._most, self._max_event_backlog)
+        limits = (self._most, self._max_event_backlog, self._everybody)
         return [info.file_id, record, retention_s * 1000, *limits]
 
     def kept(self, info: FileInfo, reply: list[str]) -> StoredFile:
@@ -91,6 +94,8 @@ class Files:
         match reply:
             case ["ok", created, expires]:
                 return StoredFile(info, when(str(created)), when(str(expires)), 0)
+            case ["quota", _, _, _, _]:
+                raise quota_error(reply)
             case ["quota", held]:
                 LIMITS_HIT.labels("max_files_per_owner").inc()
                 raise QuotaError(

@@ -160,7 +160,7 @@ class Memory:
             "answer": self._fold_answer,
             "batch": self.batches.fold,
             "delivery": self.hooks.fold_delivery,
-            "file": self.uploads.fold,
+            "file": self._fold_file,
             "key": self._fold_key,
             "owner": self.accounts.fold_settings,
             "pause": self.accounts.fold_pause,
@@ -253,6 +253,11 @@ class Memory:
 
     def _fold_answer(self, event: Event, now: int) -> None:
         self.answers[event.owner, event.job_id] = now, event.data
+
+    def _fold_file(self, event: Event, now: int) -> None:
+        if event.move == "file_put" and event.job_id not in self.uploads.files:
+            self.accounts.uploaded(event)
+        self.uploads.fold(event, now)
 
     def _fold_key(self, event: Event, now: int) -> None:
         if event.move == "key_created":

@@ -1,8 +1,10 @@
 -- Files that were uploaded on their own: kept, given up, restored.
 -- Writes  file:<id>, files, files:<owner>, trash
 -- ARGV 1 verb, then
---   put      2 id, 3 owner, 4 record (JSON), 5 retention (ms), 6 most files, 7 most events
---            Returns {'ok', created (ms), expires (ms)} | {'quota', n} | {'backlog', n}; twice is once.
+--   put      2 id, 3 owner, 4 record (JSON), 5 retention (ms), 6 most files, 7 most events,
+--            8 limits of everybody (see limits_of)
+--            Returns {'ok', created (ms), expires (ms)} | {'quota', n}
+--            | {'quota', ...} (see refusal) | {'backlog', n}; twice is once.
 --   delete   2 id, 3 owner. Returns 'deleted' | 'gone' | 'of_job' | 'absent'.
 --   expire   2 most files. Ends those whose retention is over. Returns how many.
 --   restore  2 id, 3 owner, 4 record, 5 created (ms), 6 expires (ms), 7 '1' = its end is told.

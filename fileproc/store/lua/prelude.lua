@@ -106,15 +106,60 @@ local function trash(what, due)
   if what and what ~= '' then index('trash', what, due) end
 end
 
+-- What holds for an owner: as the operator has set it, else as for everybody. 0 = no limit.
+-- `common` has all six numbers in this order, separated by spaces; CPU is in ms.
+local LIMITS = {'queued', 'running', 'weight', 'jobs', 'bytes', 'cpu'}
+local function limits_of(owner, common)
+  local own, limits, i = call('HMGET', P .. 'owner:' .. owner, unpack(LIMITS)), {}, 0
+  for number in string.gmatch(common, '%S+') do
+    i = i + 1
+    limits[LIMITS[i]] = tonumber(own[i]) or tonumber(number)
+  end
+  return limits
+end
+
+local function usage_key(owner) return P .. 'usage:' .. owner .. ':' .. math.floor(now / DAY_MS) end
+
+-- The refusal of jobs that would take an owner beyond a cap or a quota of the day, or nil:
+-- {'quota', which, allowed, used, ms until it is free again or 0}.
+-- What a job will cost in CPU nobody knows before: the day's quota is over once it is used up.
+local function refusal(owner, limits, bytes, jobs)
+  local waiting = call('ZCARD', P .. 'jobs:' .. owner .. ':queued')
+    + call('ZCARD', P .. 'jobs:' .. owner .. ':delayed')
+    + call('ZCARD', P .. 'jobs:' .. owner .. ':awaiting_upload')
+  if jobs > 0 and waiting + jobs > limits.queued then return {'quota', 'queued', limits.queued, waiting, 0} end
+  if limits.jobs + limits.bytes + limits.cpu == 0 then return nil end
+  local used = call('HMGET', usage_key(owner), 'jobs', 'bytes', 'cpu')
+  for i, wanted in ipairs({{'jobs', jobs}, {'bytes', bytes}, {'cpu', math.min(jobs, 1)}}) do
+    local name, more = wanted[1], wanted[2]
+    local most, spent = limits[name], tonumber(used[i]) or 0
+    if most > 0 and more > 0 and spent + more > most then
+      return {'quota', name, most, spent, DAY_MS - now % DAY_MS}
+    end
+  end
+  return nil
+end
+
+-- Adds to what an owner has used today: jobs, bytes or cpu (ms).
+local function spend(owner, name, amount)
+  if amount <= 0 then return end
+  local key = usage_key(owner)
+  if call('HINCRBY', key, name, amount) == amount then call('EXPIRE', key, USAGE_S) end
+end
+
 -- Keeps a file that was uploaded on its own; see file.lua.
-local function keep_file(id, owner, record, retention, most, most_events)
+local function keep_file(id, owner, record, retention, most, most_events, common)
   local key = P .. 'file:' .. id
   local r = call('HMGET', key, 'ca', 'ex')
   if r[1] then return {'ok', r[1], r[2]} end  -- sent again after its reply was lost
   local backlog, held = call('XLEN', P .. 'events'), call('ZCARD', P .. 'files:' .. owner)
   if backlog >= tonumber(most_events) then return {'backlog', backlog} end
   if held >= tonumber(most) then return {'quota', held} end
+  local size = cjson.decode(record).size
+  local refused = refusal(owner, limits_of(owner, common), size, 0)
+  if refused then return refused end
   local expires = now + tonumber(retention)
+  spend(owner, 'bytes', size)
   call('HSET', key, 'own', owner, 'meta', record, 'ca', now, 'ex', expires, 'u', 0)
   index('files', id, expires)
   index('files:' .. owner, id, now)
@@ -200,47 +245,6 @@ local function flow_of(lane, owner)
     adm = tonumber(f[1]) or 0, pass = tonumber(f[2]) or 0, cap = tonumber(f[3]) or 0,
     weight = math.max(1, tonumber(f[4]) or 1), paused = f[5] == '1',
   }
-end
-
--- What holds for an owner: as the operator has set it, else as for everybody. 0 = no limit.
--- `common` has all six numbers in this order, separated by spaces; CPU is in ms.
-local LIMITS = {'queued', 'running', 'weight', 'jobs', 'bytes', 'cpu'}
-local function limits_of(owner, common)
-  local own, limits, i = call('HMGET', P .. 'owner:' .. owner, unpack(LIMITS)), {}, 0
-  for number in string.gmatch(common, '%S+') do
-    i = i + 1
-    limits[LIMITS[i]] = tonumber(own[i]) or tonumber(number)
-  end
-  return limits
-end
-
-local function usage_key(owner) return P .. 'usage:' .. owner .. ':' .. math.floor(now / DAY_MS) end
-
--- The refusal of jobs that would take an owner beyond a cap or a quota of the day, or nil:
--- {'quota', which, allowed, used, ms until it is free again or 0}.
--- What a job will cost in CPU nobody knows before: the day's quota is over once it is used up.
-local function refusal(owner, limits, bytes, jobs)
-  local waiting = call('ZCARD', P .. 'jobs:' .. owner .. ':queued')
-    + call('ZCARD', P .. 'jobs:' .. owner .. ':delayed')
-    + call('ZCARD', P .. 'jobs:' .. owner .. ':awaiting_upload')
-  if waiting + jobs > limits.queued then return {'quota', 'queued', limits.queued, waiting, 0} end
-  if limits.jobs + limits.bytes + limits.cpu == 0 then return nil end
-  local used = call('HMGET', usage_key(owner), 'jobs', 'bytes', 'cpu')
-  for i, wanted in ipairs({{'jobs', jobs}, {'bytes', bytes}, {'cpu', 1}}) do
-    local name, more = wanted[1], wanted[2]
-    local most, spent = limits[name], tonumber(used[i]) or 0
-    if most > 0 and more > 0 and spent + more > most then
-      return {'quota', name, most, spent, DAY_MS - now % DAY_MS}
-    end
-  end
-  return nil
-end
-
--- Adds to what an owner has used today: jobs, bytes or cpu (ms).
-local function spend(owner, name, amount)
-  if amount <= 0 then return end
-  local key = usage_key(owner)
-  if call('HINCRBY', key, name, amount) == amount then call('EXPIRE', key, USAGE_S) end
 end
 
 local function lane_paused(lane) return call('HGET', P .. 'lane:' .. lane, 'paused') == '1' end

@@ -10,7 +10,7 @@
 --   release   4 holder. Returns 1 | 0.
 --   note      4 holder, then field, value, ... Returns 1 | 0 the hold is lost.
 --   complete  4 holder, 5 file id, 6 record of the file, 7 retention (ms), 8 most files,
---             9 most events. Returns as a file is kept | {'lost'}.
+--             9 most events, 10 limits of everybody. Returns as a file is kept | {'lost'}.
 --   close     4 holder or '' for the clock. Returns {1, multipart id} | {0} the hold is lost.
 --   due       4 most. Returns ids whose life is over.
 -- A record that is over says so for a day: done, or gone.

@@ -85,6 +85,19 @@ async def test_quotas_of_the_day_are_exact(store: Store, books: Books) -> None:
     assert used.resets_at - timedelta(days=1) <= datetime.now(UTC) <= used.resets_at
 
 
+async def test_files_that_are_uploaded_on_their_own_count_as_well(store: Store) -> None:
+    await store.owners.set("acme", Grant(bytes_per_day=10, cpu_s_per_day=1, max_queued=1))
+    await store.jobs.accept(make_job())  # nothing else may wait, and no job is made here
+    kept = make_file(content=b"x" * 6)
+    await store.files.put("acme", kept, 3600)
+    await store.files.put("acme", kept, 3600)  # sent again: it is there
+    with pytest.raises(QuotaError) as caught:
+        await store.files.put("acme", make_file(content=b"x" * 5), 3600)
+    assert (caught.value.extra["limit"], caught.value.extra["used"]) == ("quota_bytes_per_day", 6)
+    await store.files.put("acme", make_file(content=b"x" * 4), 3600)
+    assert (await store.usage.of("acme", 1)).days[0].bytes == 10
+
+
 async def test_yesterday_does_not_count(store: Store) -> None:
     today = await store.pipeline.now_ms() // 86_400_000
     await store.usage.restore("acme", today - 1, {"jobs": 500, "cpu": 9_000_000})

@@ -11,7 +11,7 @@ from fileproc.jobs import Fetched, FileInfo, Job, JobState, Source
 from fileproc.operations import Operation, secret_params
 from fileproc.pipelines import output_steps
 from fileproc.settings import Settings
-from fileproc.store import StoredFile
+from fileproc.store import Batch, StoredFile
 from fileproc.webhooks import TEST
 
 MASK = "********"
@@ -88,9 +88,15 @@ def event_body(kind: str, at: datetime, job: Job, most_bytes: int) -> bytes:
     return to_json({"type": kind, "timestamp": at, "data": short})
 
 
-def lost_event_body(kind: str, at: datetime, job_id: str) -> bytes:
-    """As `event_body`, of a job that was deleted meanwhile."""
-    data = {"id": job_id, "object": "job", "state": kind.rpartition(".")[2], "deleted": True}
+def batch_event_body(kind: str, at: datetime, batch: Batch) -> bytes:
+    """A batch as webhooks get it; its jobs are told of each for itself."""
+    return to_json({"type": kind, "timestamp": at, "data": batch_view(batch)})
+
+
+def lost_event_body(kind: str, at: datetime, lost_id: str) -> bytes:
+    """As `event_body`, of a job or batch that was deleted meanwhile."""
+    of, _, state = kind.partition(".")
+    data = {"id": lost_id, "object": of, "state": state, "deleted": True}
     return to_json({"type": kind, "timestamp": at, "data": data})
 
 
@@ -219,6 +225,40 @@ def _links(job: Job) -> dict[str, str]:
     else:
         links["cancel"] = path + "/cancel"
     return links
+
+
+def batch_path(batch_id: str) -> str:
+    """The address of a batch."""
+    return f"/v1/batches/{batch_id}"
+
+
+def batch_view(batch: Batch) -> dict[str, Any]:
+    """The members of `BatchView`."""
+    path = batch_path(batch.id)
+    links = {"self": path, "jobs": f"/v1/jobs?batch={batch.id}"}
+    if not batch.completed:
+        links["cancel"] = path + "/cancel"
+    return {
+        "id": batch.id,
+        "object": "batch",
+        "state": "completed" if batch.completed else "running",
+        "name": batch.document.name,
+        "labels": batch.document.labels,
+        "metadata": batch.document.metadata,
+        "webhook": batch.document.webhook,
+        "total": batch.total,
+        "counts": {state: batch.counts.get(state, 0) for state in JobState},
+        "progress": {
+            "done": batch.done,
+            "total": batch.total,
+            "unit": "jobs",
+            "percent": round(batch.done / batch.total * 100, 1),
+        },
+        "created_at": batch.created_at,
+        "finished_at": batch.finished_at,
+        "expires_at": batch.expires_at,
+        "links": links,
+    }
 
 
 def operation_view(operation: Operation, settings: Settings) -> dict[str, Any]:

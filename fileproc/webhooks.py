@@ -27,7 +27,7 @@ MAX_RETRY_AFTER_S: Final = 86_400
 
 
 class EventType(StrEnum):
-    """What is told of a job."""
+    """What is told of jobs and batches."""
 
     ACCEPTED = "job.accepted"
     STARTED = "job.started"
@@ -35,6 +35,7 @@ class EventType(StrEnum):
     FAILED = "job.failed"
     CANCELED = "job.canceled"
     EXPIRED = "job.expired"
+    BATCH_COMPLETED = "batch.completed"
 
 
 TEST: Final = "webhook.test"  # sent to whoever asks for it, subscribed to or not
@@ -46,6 +47,7 @@ OF_MOVE: Final = {  # moves of fileproc/jobs.py
     "fail": EventType.FAILED,
     "cancel": EventType.CANCELED,
     "expire": EventType.EXPIRED,
+    "batch_completed": EventType.BATCH_COMPLETED,
 }
 LAST: Final = (EventType.SUCCEEDED, EventType.FAILED, EventType.CANCELED, EventType.EXPIRED)
 

@@ -9,12 +9,20 @@ from pydantic import AwareDatetime, BaseModel, Field
 from fileproc.api.models import (
     MAX_INPUTS,
     BatchId,
+    HookUrl,
     Input,
     LabelPair,
     Labels,
     Query,
     Request,
 )
+from fileproc.jobs import JobHook
+
+
+class BatchWebhook(Request):
+    """Where the end of this batch is told, once, as `batch.completed`."""
+
+    url: HookUrl
 
 
 class BatchRequest(Request):
@@ -25,6 +33,9 @@ class BatchRequest(Request):
     metadata: dict[str, Any] = Field(
         default_factory=dict,
         description="Anything of yours, given back unchanged; at most 16 KiB as JSON.",
+    )
+    webhook: BatchWebhook | None = Field(
+        None, description="Told of the end of the batch, signed by the webhook `jobs`."
     )
     jobs: list[dict[str, Any]] | None = Field(
         None, min_length=1, max_length=MAX_INPUTS, description="The jobs, each complete in itself."
@@ -45,6 +56,9 @@ class BatchQuery(Query):
     name: str | None = Field(None, max_length=200, description="With a manifest: its name.")
     labels: list[LabelPair] = Field(
         [], max_length=8, description="With a manifest: `name=value`, repeated for several."
+    )
+    webhook: HookUrl | None = Field(
+        None, description="With a manifest: where the end of the batch is told."
     )
 
 
@@ -85,6 +99,7 @@ class BatchView(BaseModel):
     name: str | None
     labels: dict[str, str]
     metadata: dict[str, Any]
+    webhook: JobHook | None = Field(description="Where its end is told.")
     total: int
     counts: BatchCounts
     progress: BatchProgress

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 from pydantic_core import to_json
@@ -19,9 +19,9 @@ from fileproc.api.reuse import with_answer
 from fileproc.crashpoints import crash_point
 from fileproc.errors import IdempotencyMismatchError, NotFoundError
 from fileproc.ids import is_id, new_id
-from fileproc.jobs import JobState
-from fileproc.store import Batch, BatchDocument, NewBatch, Replay
+from fileproc.store import BatchDocument, NewBatch, Replay
 from fileproc.telemetry import SUBMITTED
+from fileproc.views import batch_path, batch_view
 
 if TYPE_CHECKING:
     from fileproc.api.idempotency import Claim
@@ -52,13 +52,13 @@ async def create_batch(request: web.Request) -> web.StreamResponse:
         if isinstance(claim, Replay):
             batch_id = _replayed(claim, new)
         else:
-            if any(job.draft.webhook for job in jobs):
+            if document.webhook or any(job.draft.webhook for job in jobs):
                 await api.resources.store.webhooks.ensure_jobs(caller.owner)
             crash_point("before-accept")
             batch_id = await api.resources.store.batches.accept(new)
             crash_point("accepted")
     batch = await api.resources.store.batches.get(caller.owner, batch_id)
-    headers = {"Location": _path(batch_id), "Retry-After": str(POLL_HINT_S)}
+    headers = {"Location": batch_path(batch_id), "Retry-After": str(POLL_HINT_S)}
     if batch_id == new.id:
         for job in jobs:
             SUBMITTED.labels(job.draft.plan.name).inc()
@@ -133,35 +133,3 @@ async def cancel_batch(request: web.Request) -> web.StreamResponse:
         status=200 if batch.completed else 202,
         content_type=_JSON,
     )
-
-
-def _path(batch_id: str) -> str:
-    return f"/v1/batches/{batch_id}"
-
-
-def batch_view(batch: Batch) -> dict[str, Any]:
-    """The members of `BatchView`."""
-    path = _path(batch.id)
-    links = {"self": path, "jobs": f"/v1/jobs?batch={batch.id}"}
-    if not batch.completed:
-        links["cancel"] = path + "/cancel"
-    return {
-        "id": batch.id,
-        "object": "batch",
-        "state": "completed" if batch.completed else "running",
-        "name": batch.document.name,
-        "labels": batch.document.labels,
-        "metadata": batch.document.metadata,
-        "total": batch.total,
-        "counts": {state: batch.counts.get(state, 0) for state in JobState},
-        "progress": {
-            "done": batch.done,
-            "total": batch.total,
-            "unit": "jobs",
-            "percent": round(batch.done / batch.total * 100, 1),
-        },
-        "created_at": batch.created_at,
-        "finished_at": batch.finished_at,
-        "expires_at": batch.expires_at,
-        "links": links,
-    }

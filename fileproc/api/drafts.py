@@ -181,7 +181,7 @@ def _deliveries(api: Api, asked: JobOptions) -> tuple[Target, ...]:
 
 def _hook(api: Api, asked: JobWebhook) -> JobHook:
     check_hook_url(api, asked.url, "/webhook/url")
-    return JobHook(url=asked.url, events=[str(event) for event in asked.events])
+    return JobHook(url=asked.url, events=list(dict.fromkeys(asked.events)))
 
 
 def check_hook_url(api: Api, url: str, pointer: str) -> None:

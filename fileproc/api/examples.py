@@ -181,6 +181,7 @@ BATCH: Final[dict[str, Any]] = {
     "name": "holiday pictures",
     "labels": {"album": "summer"},
     "metadata": {},
+    "webhook": None,
     "total": 250,
     "counts": {
         "awaiting_upload": 0,
@@ -365,6 +366,7 @@ DELIVERY: Final[dict[str, Any]] = {
     "webhook_id": WEBHOOK_ID,
     "type": "job.succeeded",
     "job_id": JOB_ID,
+    "batch_id": None,
     "url": None,
     "state": "pending",
     "created_at": "2026-11-22T08:15:30.161000Z",

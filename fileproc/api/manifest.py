@@ -12,13 +12,14 @@ from pydantic_core import to_json
 from fileproc.api import problems
 from fileproc.api.batch_models import BatchQuery, BatchRequest
 from fileproc.api.body import Body, media_type_of, refuse_other_charsets
-from fileproc.api.drafts import Draft
+from fileproc.api.drafts import Draft, check_hook_url
 from fileproc.api.models import MAX_METADATA_BYTES, NoQuery, job_of_body
 from fileproc.api.reading import parse_json, read_body, read_query
 from fileproc.api.templates import draft_over
 from fileproc.errors import FileprocError, InvalidRequestError, UnsupportedMediaTypeError
-from fileproc.jobs import FileInfo
+from fileproc.jobs import FileInfo, JobHook
 from fileproc.store import BatchDocument
+from fileproc.webhooks import EventType
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -63,7 +64,8 @@ async def read_batch(api: Api, request: web.Request) -> tuple[BatchDocument, lis
     elif media_type in MANIFESTS:
         query = read_query(BatchQuery, request.query)
         labels = dict(pair.split("=", 1) for pair in query.labels)
-        document = BatchDocument(name=query.name, labels=labels)
+        hook = _hook(api, query.webhook, "webhook")
+        document = BatchDocument(name=query.name, labels=labels, webhook=hook)
         asked = await _from_manifest(api, request)
     else:
         accepted = ["application/json", *MANIFESTS]
@@ -82,8 +84,20 @@ async def _from_json(api: Api, request: web.Request) -> tuple[BatchDocument, lis
     asked = read_body(BatchRequest, parse_json(body))
     if len(to_json(asked.metadata)) > MAX_METADATA_BYTES:
         raise _invalid("/metadata", f"It has more than {MAX_METADATA_BYTES} bytes as JSON.")
-    document = BatchDocument(name=asked.name, labels=asked.labels, metadata=asked.metadata)
+    document = BatchDocument(
+        name=asked.name,
+        labels=asked.labels,
+        metadata=asked.metadata,
+        webhook=_hook(api, asked.webhook.url if asked.webhook else None, "/webhook/url"),
+    )
     return document, list(_jobs_of(asked))
+
+
+def _hook(api: Api, url: str | None, pointer: str) -> JobHook | None:
+    if url is None:
+        return None
+    check_hook_url(api, url, pointer)
+    return JobHook(url=url, events=[EventType.BATCH_COMPLETED.value])
 
 
 def _jobs_of(asked: BatchRequest) -> Iterator[Asked]:

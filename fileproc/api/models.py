@@ -34,7 +34,7 @@ from fileproc.jobs import (
 from fileproc.jobs import Problem as JobProblem
 from fileproc.outbound import MAX_URL_CHARS
 from fileproc.pipelines import MAX_STEPS
-from fileproc.webhooks import LAST, EventType
+from fileproc.webhooks import EventType
 
 MAX_WAIT_S = 60
 MAX_PAGE = 200
@@ -228,11 +228,25 @@ HookUrl = Annotated[
 ]
 
 
+JobEvent = Literal[
+    "job.accepted", "job.started", "job.succeeded", "job.failed", "job.canceled", "job.expired"
+]
+
+
+def _ends() -> list[JobEvent]:
+    return ["job.succeeded", "job.failed", "job.canceled", "job.expired"]
+
+
 class JobWebhook(Request):
     """Where the events of this job are sent."""
 
     url: HookUrl
-    events: Events = Field(default_factory=lambda: list(LAST), description="Omitted: its end.")
+    events: list[JobEvent] = Field(
+        default_factory=_ends,
+        min_length=1,
+        max_length=50,
+        description="Omitted: its end.",
+    )
 
 
 class TargetAsked(Request):

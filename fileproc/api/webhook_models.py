@@ -96,6 +96,7 @@ class DeliveryView(BaseModel):
     webhook_id: str
     type: str
     job_id: str | None
+    batch_id: str | None
     url: str | None = Field(description="Of the hook of a job; else it is the webhook's.")
     state: DeliveryState
     created_at: AwareDatetime | None

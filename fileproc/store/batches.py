@@ -18,7 +18,7 @@ from fileproc.errors import (
     IdempotencyMismatchError,
     NotFoundError,
 )
-from fileproc.jobs import FINAL, JobState, Record
+from fileproc.jobs import FINAL, JobHook, JobState, Record
 from fileproc.store.batch_memory import RememberedBatch
 from fileproc.store.connection import Pipeline
 from fileproc.store.cursors import decode_cursor, encode_cursor, entries_below
@@ -39,6 +39,7 @@ class BatchDocument(Record):
     name: str | None = None
     labels: dict[str, str] = Field(default_factory=dict)
     metadata: dict[str, Any] = Field(default_factory=dict)
+    webhook: JobHook | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,7 @@ class Delivery:
     id: str
     webhook_id: str
     type: str
-    job_id: str | None
+    about: str | None  # id of a job or a batch
     url: str | None
     state: DeliveryState
     created_at: datetime | None
@@ -359,7 +359,7 @@ def _delivery(delivery_id: str, fields: Mapping[str, str], due: Any) -> Delivery
         id=delivery_id,
         webhook_id=fields["ep"],
         type=fields["ty"],
-        job_id=fields.get("job") or None,
+        about=fields.get("job") or None,
         url=fields.get("url") or None,
         state=DeliveryState(fields["st"]),
         created_at=when(fields.get("ca")),

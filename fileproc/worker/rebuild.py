@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from fileproc.errors import GoneError, NotFoundError
 from fileproc.jobs import FINAL, JobDocument
 from fileproc.resources import Resources
-from fileproc.store import Memory, NewDelivery, Remembered
+from fileproc.store import BatchDocument, Memory, NewDelivery, Remembered
 from fileproc.store.owners import grant_of
 from fileproc.telemetry import get_logger
 from fileproc.views import test_body
@@ -165,11 +165,20 @@ async def _restore_webhooks(resources: Resources, memory: Memory) -> None:
     for job in memory.jobs.values():
         if not job.over and (hook := JobDocument.model_validate_json(job.document).webhook):
             hooks[job.id] = hook.model_dump_json()
+    for known in memory.batches.known.values():
+        if not known.completed and (
+            hook := BatchDocument.model_validate_json(known.document).webhook
+        ):
+            hooks[known.id] = hook.model_dump_json()
     bodies = Bodies(resources)
     deliveries = []
     for delivery_id, told in memory.hooks.deliveries.items():
         at = datetime.fromtimestamp(int(told.ca) / 1000, UTC)
-        body = await bodies.of(told.ty, at, told.job) if told.job else test_body(at, told.ep)
+        body = (
+            await bodies.of(told.ty, at, told.owner, told.job)
+            if told.job
+            else test_body(at, told.ep)
+        )
         deliveries.append(
             NewDelivery(delivery_id, told.owner, told.ep, told.url, told.ty, told.job, body)
         )

@@ -227,6 +227,18 @@ async def test_a_job_carries_its_hook_and_its_repetition_too(
     assert [each.id for each in await store.webhooks.list("local")] == [JOBS]
 
 
+async def test_a_batch_carries_its_hook(api: Any) -> None:
+    job = {"operation": "debug.sleep", "params": {"seconds": 0}}
+    asked = {"jobs": [job], "webhook": {"url": URL}}
+    made = await (await api.post("/v1/batches", json=asked)).json()
+    assert made["webhook"] == {"url": URL, "events": ["batch.completed"]}
+    wrong = {"jobs": [job], "webhook": {"url": "http://127.0.0.1/"}}
+    told = await problem(await api.post("/v1/batches", json=wrong), 422, "url_not_allowed")
+    assert told["errors"][0]["pointer"] == "/webhook/url"
+    job["webhook"] = {"url": URL, "events": ["batch.completed"]}
+    await problem(await api.post("/v1/jobs", json=job), 422, "invalid_request")
+
+
 async def test_another_hook_is_another_request(api: Any) -> None:
     job = {"operation": "debug.sleep", "params": {"seconds": 0}, "webhook": {"url": URL}}
     headers = {"Idempotency-Key": "k"}

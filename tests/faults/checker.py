@@ -27,7 +27,7 @@ READ_AT_ONCE = 16
 SAMPLE = 400  # objects that are read in full, beside those of jobs that ran more than once
 
 # What may stay: one key per deployment or per lane, and whatever ends by itself.
-_LASTING = ("events", "shipped", "compacted", "schema", "lane:", "workers", "keys")
+_LASTING = ("events", "shipped", "compacted", "schema", "lane:", "workers", "keys", "webhooks_read")
 
 
 @dataclass

@@ -22,6 +22,7 @@ HELPING = 4  # jobs at once that lead to a point
 _LOCKS = {  # whoever holds it passes these points
     "janitor": ("janitor-ticked", "recovered", "adopted", "purged"),
     "collector": ("trash-deleted", "sweep-found", "sweep-deleted"),
+    "webhooks": ("events-judged", "deliveries-queued"),
     "shipper": ("ship-read", "ship-stored", "compact-stored", "compact-deleted"),
 }
 _LOCK_OF = {point: lock for lock, points in _LOCKS.items() for point in points}

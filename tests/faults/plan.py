@@ -24,6 +24,7 @@ class Plan:
         backlog: jobs that wait while those of dead workers are recovered.
         patience: by so much more than promised things may take. The full form measures on a machine
             of its own; the others run beside whatever else there is, and look for what is wrong.
+        hooked, hook_kills: jobs whose events go to a receiver that fails, and kills of senders.
         least_jobs: the load goes on until so many are accepted.
     """
 
@@ -44,6 +45,8 @@ class Plan:
     failovers: int
     wiped: int
     backlog: int
+    hooked: int
+    hook_kills: int
     least_jobs: int
     writes_report: bool = False
     patience: float = 5
@@ -67,6 +70,8 @@ SMOKE = Plan(
     failovers=2,
     wiped=150,
     backlog=3_000,
+    hooked=60,
+    hook_kills=5,
     least_jobs=0,
 )
 FULL = Plan(
@@ -87,6 +92,8 @@ FULL = Plan(
     failovers=10,
     wiped=1_000,
     backlog=100_000,
+    hooked=5_000,
+    hook_kills=100,
     least_jobs=20_000,
     writes_report=True,
     patience=1,
@@ -109,5 +116,7 @@ SOAK = Plan(
     failovers=3,
     wiped=300,
     backlog=3_000,
+    hooked=60,
+    hook_kills=5,
     least_jobs=0,
 )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from faults import faults, machine, stores
+from faults import faults, hooks, machine, stores
 from faults.checker import Checker, Findings, recoveries
 from faults.cluster import Cluster, began
 from faults.crashes import crash_points
@@ -68,7 +68,7 @@ async def play(
 ) -> Outcome:
     """Start everything, break it, check it, take it away."""
     history = History(folder / "history.jsonl")
-    cluster = Cluster(folder, history, FILEPROC_GRACE_S=str(GRACE_S))
+    cluster = Cluster(folder, history, FILEPROC_GRACE_S=str(GRACE_S), **hooks.SETTINGS)
     await cluster.start()
     tail = Tail(cluster.valkey.url, cluster.direct.redis_prefix)
     tail.start()
@@ -140,6 +140,9 @@ class _Play:
         await self._part("disk full", lambda: disk_full(stage))
         await self._part("storage faults", lambda: faults.storage_faults(stage, plan.each_s))
         await self._part("crash points", self._crash_points)
+        await self._part(
+            "webhooks", lambda: hooks.webhooks_fail(stage, plan.hooked, plan.hook_kills)
+        )
         await self._part("kills", lambda: faults.random_kills(stage, plan.kills))
         # From here on no worker dies: what the lost ones left is collected a minute later.
         await self._part("long backlog", lambda: stores.long_backlog(stage, plan.backlog))
@@ -179,8 +182,9 @@ class _Play:
             await faults.rolling_restarts(self._stage, self._plan.rolling_rounds, GRACE_S)
 
     async def _crash_points(self) -> None:
-        async with self._stage.load.at_most(FEW):
-            await crash_points(self._stage, self._plan.crash_rounds)
+        stage = self._stage
+        async with hooks.listening(stage), stage.load.at_most(FEW):
+            await crash_points(stage, self._plan.crash_rounds)
 
     async def _lost_replies(self) -> None:
         await faults.lost_replies(self._stage, self._plan.lost, self._plan.lost_others)

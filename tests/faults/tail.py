@@ -86,7 +86,7 @@ class Tail:
         at = int(entry.partition("-")[0]) / 1000
         for event in parse(entry, lines):
             if not event.job_id.startswith("job_"):
-                continue  # of a rebuild, or of a file: about no job
+                continue  # of a rebuild, a file, a webhook, ...: about no job
             line = Line(at, event.job_id, event.move, event.version, event.data)
             self.lines.append(line)
             for listener in self.listeners:

@@ -31,11 +31,13 @@ class Receiver:
     got: list[Got] = field(default_factory=list)
     behave: dict[str, Behaviour] = field(default_factory=dict)
     released: asyncio.Event = field(default_factory=asyncio.Event)
+    keeps: bool = True  # what it got
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         headers = {name.lower(): value for name, value in request.headers.items()}
-        self.got.append(Got(request.path, headers, body))
+        if self.keeps:
+            self.got.append(Got(request.path, headers, body))
         if behaviour := self.behave.get(request.path):
             return await behaviour(request)
         return web.Response(status=204)

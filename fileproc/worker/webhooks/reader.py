@@ -28,6 +28,9 @@ ENTRIES = 500
 EVENTS = 500  # judged in one step: their deliveries travel in one call
 _HOOK = '"webhook":{'  # in the document of a job with a hook of its own, and hardly elsewhere
 
+_BEGINNINGS = frozenset({"submit", "batch_created"})
+_ENDINGS = frozenset({"delete", "batch_completed", "batch_deleted"})
+
 log = get_logger(__name__)
 
 
@@ -113,7 +116,7 @@ class EventReader:
         kind = str(OF_MOVE[event.move])
         at = datetime.fromtimestamp(int(event.id.partition("-")[0]) / 1000, UTC)
         try:
-            body = await self._bodies.of(kind, at, event.job_id)
+            body = await self._bodies.of(kind, at, event.owner, event.job_id)
         except FileprocError:
             raise
         except Exception:
@@ -136,10 +139,10 @@ class EventReader:
 
 
 def _new_hooks(events: Sequence[Event]) -> dict[str, Any]:
-    """Hooks of jobs that were accepted just now, by id."""
+    """Hooks of jobs and batches that were accepted just now, by id."""
     found = {}
     for event in events:
-        if event.move == "submit" and _HOOK in event.data:
+        if event.move in _BEGINNINGS and _HOOK in event.data:
             hook = json.loads(event.data)["doc"].get("webhook")
             if hook:
                 found[event.job_id] = hook
@@ -147,4 +150,4 @@ def _new_hooks(events: Sequence[Event]) -> dict[str, Any]:
 
 
 def _ends(event: Event) -> bool:
-    return event.move == "delete" or OF_MOVE.get(event.move) in LAST
+    return event.move in _ENDINGS or OF_MOVE.get(event.move) in LAST

@@ -6,7 +6,16 @@ from typing import Final
 
 from fileproc import errors
 from fileproc.api import direct, examples, file_models, files, models, tus
-from fileproc.api.endpoints import Answer, Body, Endpoint, Errors, Repeats, RequestHeader, Tag
+from fileproc.api.endpoints import (
+    Answer,
+    Body,
+    Endpoint,
+    Errors,
+    RateClass,
+    Repeats,
+    RequestHeader,
+    Tag,
+)
 from fileproc.store import Role
 
 TAG: Final = RequestHeader("If-None-Match", "ETag of what you have; 304 if it is still that.")
@@ -57,6 +66,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         "/v1/files",
         files.create_file,
         operation_id="createFile",
+        rate=RateClass.SUBMIT,
         tag=Tag.FILES,
         summary="Upload a file on its own",
         description=(
@@ -147,6 +157,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         "/v1/uploads",
         direct.create_upload,
         operation_id="createUpload",
+        rate=RateClass.SUBMIT,
         tag=Tag.FILES,
         summary="Announce a file that is sent to the storage directly",
         description=(
@@ -252,6 +263,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         "/v1/tus",
         tus.create_tus,
         operation_id="createTusUpload",
+        rate=RateClass.SUBMIT,
         tag=Tag.TUS,
         summary="Begin a resumable upload",
         description=(

@@ -54,22 +54,23 @@ def sent(endpoint: str, film: Path, *, checksum: bool) -> str:
     """By tuspy, which goes on where HEAD says after each cut."""
     client = tuspy.TusClient(endpoint)
     url = None
-    while True:
-        try:
-            uploader = client.uploader(
-                str(film),
-                url=url,
-                chunk_size=EVERY if checksum else 3 * EVERY,
-                metadata={"filename": "film.bin"},
-                upload_checksum=checksum,
-            )
-            if url is None:
-                uploader.set_url(uploader.create_url())
-                url = uploader.url
-            uploader.upload()
-        except (exceptions.TusCommunicationError, OSError):
-            continue
-        return str(uploader.url)
+    with film.open("rb") as stream:
+        while True:
+            try:
+                uploader = client.uploader(
+                    file_stream=stream,
+                    url=url,
+                    chunk_size=EVERY if checksum else 3 * EVERY,
+                    metadata={"filename": "film.bin"},
+                    upload_checksum=checksum,
+                )
+                if url is None:
+                    url = uploader.create_url()
+                    uploader.set_url(url)
+                uploader.upload()
+            except (exceptions.TusCommunicationError, OSError):
+                continue
+            return str(url)
 
 
 @pytest.mark.timeout(900)

@@ -31,10 +31,10 @@ request-timeout = 30
 
 [checks]
 positive_data_acceptance.expected-statuses = [
-    "2xx", "3xx", 400, 401, 403, 404, 409, 410, 415, 422, 429,
+    "2xx", "3xx", 400, 401, 403, 404, 409, 410, 413, 415, 422, 429,
 ]
 negative_data_rejection.expected-statuses = [
-    400, 401, 403, 404, 405, 409, 410, 413, 415, 422, 429,
+    400, 401, 403, 404, 405, 409, 410, 412, 413, 415, 422, 429,
 ]
 """
 

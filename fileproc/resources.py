@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from fileproc.objects import ObjectStore, open_object_store
+from fileproc.objects import Connections, ObjectStore, open_connections, open_object_store
 from fileproc.outbound import Outbound, open_outbound
 from fileproc.settings import Settings
 from fileproc.store import Store, open_store
@@ -18,6 +18,7 @@ class Resources:
     store: Store
     objects: ObjectStore
     outbound: Outbound
+    connections: Connections
 
 
 @asynccontextmanager
@@ -29,4 +30,5 @@ async def open_resources(
         store = await stack.enter_async_context(open_store(settings, worker=worker))
         objects = await stack.enter_async_context(open_object_store(settings))
         outbound = await stack.enter_async_context(open_outbound(settings))
-        yield Resources(settings, store, objects, outbound)
+        connections = await stack.enter_async_context(open_connections(settings))
+        yield Resources(settings, store, objects, outbound, connections)

@@ -21,6 +21,7 @@ from pydantic_settings import (
 )
 
 from fileproc import crashpoints
+from fileproc.connections import parse_connections
 from fileproc.errors import SettingsError
 from fileproc.networks import networks
 from fileproc.rates import parse_rate
@@ -357,6 +358,11 @@ class Settings(BaseSettings):
         description="Largest file that is scanned. No more than the daemon's MaxFileSize and"
         " StreamMaxLength: what exceeds the first it calls clean.",
     )
+    connections: SecretStr | None = Field(
+        None,
+        description="Buckets of others that jobs may read and write as s3://<connection>/<key>:"
+        " JSON, see docs/api.md. Mount it, and set FILEPROC_CONNECTIONS_FILE.",
+    )
     outbound_allow: str = Field(
         "",
         description="Networks (CIDR, separated by commas) that URLs of clients may lead to although"
@@ -433,6 +439,12 @@ class Settings(BaseSettings):
     def _clamd_address(cls, value: str | None) -> str | None:
         if value is not None:
             clamd_address(value)
+        return value
+
+    @field_validator("connections")
+    @classmethod
+    def _connections(cls, value: SecretStr | None) -> SecretStr | None:
+        parse_connections(value.get_secret_value() if value else "")
         return value
 
     @field_validator("outbound_allow", "trusted_proxies")
@@ -556,7 +568,7 @@ def _complaint(error: Any) -> str:
 
 
 def _printable(name: str) -> bool:
-    return not any(word in name for word in ("KEY", "SECRET", "TOKEN", "REDIS_URL"))
+    return not any(word in name for word in ("KEY", "SECRET", "TOKEN", "REDIS_URL", "CONNECTIONS"))
 
 
 def _checked(settings: Settings) -> Settings:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from fileproc.api.access import check_scopes
+from fileproc.api.drafts import check_permitted
 from fileproc.api.dry_runs import answer_dry
 from fileproc.api.idempotency import Claim, fingerprint
 from fileproc.api.models import MAX_WAIT_S
@@ -121,9 +122,11 @@ def new_job(
     """The job of a draft, under a new id; `fresh` are ids of files that came with the request.
 
     Raises:
+        UrlNotAllowedError: it names a connection that is not the caller's.
         ForbiddenError: the caller's key is bound to other operations.
     """
     check_scopes(caller, draft)  # asked earlier where that spares an upload; here for every way in
+    check_permitted(api, caller.owner, draft)
     ids = dict.fromkeys(info.file_id for info in inputs)
     return NewJob(
         id=new_id("job"),

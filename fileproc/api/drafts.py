@@ -23,6 +23,7 @@ from fileproc.api.models import (
 )
 from fileproc.api.reading import json_params
 from fileproc.api.uploads import check_type
+from fileproc.connections import SCHEME, place_of
 from fileproc.errors import (
     GoneError,
     InvalidRequestError,
@@ -168,7 +169,7 @@ def _deliveries(api: Api, asked: JobOptions) -> tuple[Target, ...]:
     refused = []
     for place, wanted in enumerate(asked.deliver):
         try:
-            check_url(wanted.url, api.settings)
+            _check_place(api, wanted.url, folder=True)
         except UrlNotAllowedError as exc:
             refused.append({"pointer": f"/deliver/{place}/url", "detail": exc.detail})
     if refused:
@@ -339,6 +340,36 @@ def _invalid(pointer: str, detail: str, **more: Any) -> InvalidRequestError:
     return InvalidRequestError(detail, errors=[{"pointer": pointer, "detail": detail, **more}])
 
 
+def _check_place(api: Api, url: str, *, folder: bool = False) -> None:
+    if not url.startswith(SCHEME):
+        check_url(url, api.settings)
+        return
+    _, key = place_of(url)
+    if folder and key and not key.endswith("/"):
+        raise UrlNotAllowedError("A place below a connection must end with a slash.")
+    if not folder and (not key or key.endswith("/")):
+        raise UrlNotAllowedError("The URL names no object below the connection.")
+
+
+def check_permitted(api: Api, owner: str, draft: Draft) -> None:
+    """Judge the connections that a draft names; one that is another's looks like none.
+
+    Raises:
+        UrlNotAllowedError: one entry of `errors` for each that this owner may not use so.
+    """
+    wanted = [(f"/inputs/{source.place}/url", source.url, False) for source in draft.sources]
+    wanted += [(f"/deliver/{i}/url", target.url, True) for i, target in enumerate(draft.deliver)]
+    refused = []
+    for pointer, url, write in wanted:
+        if url.startswith(SCHEME):
+            try:
+                api.resources.connections.check(owner, url, write=write)
+            except UrlNotAllowedError as exc:
+                refused.append({"pointer": pointer, "detail": exc.detail})
+    if refused:
+        raise UrlNotAllowedError(refused[0]["detail"], errors=refused)
+
+
 def sources_of(api: Api, refs: Sequence[object]) -> tuple[Source, ...]:
     """Inputs that are URLs, at their places, as far as they can be judged now.
 
@@ -350,7 +381,7 @@ def sources_of(api: Api, refs: Sequence[object]) -> tuple[Source, ...]:
     for place, ref in enumerate(refs):
         if isinstance(ref, UrlRef):
             try:
-                check_url(ref.url, api.settings)
+                _check_place(api, ref.url)
             except UrlNotAllowedError as exc:
                 refused.append({"pointer": f"/inputs/{place}/url", "detail": exc.detail})
             name = clean_name(ref.name) if ref.name else None

@@ -219,7 +219,13 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         answers={200: _FINISHED, 202: _ACCEPTED},
         query=models.RetryQuery,
         headers=(_KEY, _PREFER),
-        errors=(*_LOST, errors.WrongStateError, *_IDEMPOTENT, *_FULL),
+        errors=(
+            *_LOST,
+            errors.WrongStateError,
+            errors.UrlNotAllowedError,  # a connection that is no longer there
+            *_IDEMPOTENT,
+            *_FULL,
+        ),
         submits=True,
         repeats=Repeats.OWN,
     ),

@@ -7,6 +7,7 @@ our own making. Only what every S3 server does alike is used: no conditional wri
 lifecycle rules, no presigned POST, contiguous part numbers.
 """
 
+from fileproc.objects.connected import Connections, open_connections
 from fileproc.objects.files import file_chunks, removed_on_error, save
 from fileproc.objects.keys import (
     attempt_prefix,
@@ -22,6 +23,7 @@ from fileproc.objects.port import ObjectInfo, ObjectStore, SignedRequest, Stored
 from fileproc.objects.s3 import S3ObjectStore, open_object_store
 
 __all__ = [
+    "Connections",
     "ObjectInfo",
     "ObjectStore",
     "S3ObjectStore",
@@ -35,6 +37,7 @@ __all__ = [
     "job_prefix",
     "journal_key",
     "journal_root",
+    "open_connections",
     "open_object_store",
     "removed_on_error",
     "save",

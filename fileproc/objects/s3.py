@@ -63,6 +63,13 @@ _READ_BYTES = 256 * 1024
 @asynccontextmanager
 async def open_object_store(settings: Settings) -> AsyncIterator[S3ObjectStore]:
     """Open the storage of these settings. Nothing is asked of it yet, so this does not fail."""
+    async with open_clients(settings) as (client, signer):
+        yield S3ObjectStore(client, signer, settings)
+
+
+@asynccontextmanager
+async def open_clients(settings: Settings) -> AsyncIterator[tuple[S3Client, S3Client]]:
+    """One for work, and one that signs for the public endpoint."""
     session = aioboto3.Session(
         aws_access_key_id=_reveal(settings.s3_access_key_id),
         aws_secret_access_key=_reveal(settings.s3_secret_access_key),
@@ -80,7 +87,7 @@ async def open_object_store(settings: Settings) -> AsyncIterator[S3ObjectStore]:
             signer = await stack.enter_async_context(client_of(settings.s3_public_endpoint))
         # aiohttp waits for the 100 for as long as it takes, and some servers never send one.
         client.meta.events.unregister("before-call.s3", add_expect_header)
-        yield S3ObjectStore(client, signer, settings)
+        yield client, signer
 
 
 def _client_config(settings: Settings) -> AioConfig:

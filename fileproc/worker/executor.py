@@ -150,7 +150,9 @@ class Executor:
         try:
             async with self._scratch.attempt(lease) as folder:
                 with attempt.timed("fetch"):
-                    inputs, attempt.fetched = await self._fetcher.fetch(lease.document, folder)
+                    inputs, attempt.fetched = await self._fetcher.fetch(
+                        lease.owner, lease.document, folder
+                    )
                 crash_point("input-fetched")
                 with attempt.timed("run"):
                     ending = await self._run(attempt, folder, inputs)

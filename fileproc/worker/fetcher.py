@@ -5,11 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from yarl import URL
 
-from fileproc.errors import BadInput
+from fileproc.connections import SCHEME
+from fileproc.errors import (
+    BadInput,
+    JobError,
+    ObjectMissingError,
+    StorageUnavailableError,
+    UrlNotAllowedError,
+)
 from fileproc.jobs import Fetched, FileInfo, JobDocument, Source
 from fileproc.objects import file_key, removed_on_error, save
 from fileproc.operations import Input, Operation, catalogue, clean_name
@@ -20,13 +28,26 @@ from fileproc.telemetry import FETCHED, LIMITS_HIT
 from fileproc.worker.transfers import TRANSFERS_AT_ONCE, patiently, together
 
 
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """What all sources of an attempt share; `deadline` is by the loop's clock."""
+
+    owner: str
+    room: Room
+    deadline: float
+    operation: Operation | None
+
+
 class Fetcher:
     def __init__(self, resources: Resources) -> None:
         self._settings = resources.settings
         self._objects = resources.objects
         self._outbound = resources.outbound
+        self._connections = resources.connections
 
-    async def fetch(self, document: JobDocument, folder: Path) -> tuple[list[Input], list[Fetched]]:
+    async def fetch(
+        self, owner: str, document: JobDocument, folder: Path
+    ) -> tuple[list[Input], list[Fetched]]:
         """All inputs in order, and what was found at those that are URLs.
 
         What comes from the storage is checked against size and digest; of what comes from a URL
@@ -37,17 +58,20 @@ class Fetcher:
             ObjectMissingError, StorageUnavailableError: from the storage.
         """
         gate = asyncio.Semaphore(TRANSFERS_AT_ONCE)
-        room = Room(self._settings.max_upload_bytes)
-        operation = catalogue(debug=True).get(document.operation)
         fetched: list[Fetched] = []
-        deadline = asyncio.get_running_loop().time() + self._settings.import_timeout_s
+        terms = _Terms(
+            owner=owner,
+            room=Room(self._settings.max_upload_bytes),
+            deadline=asyncio.get_running_loop().time() + self._settings.import_timeout_s,
+            operation=catalogue(debug=True).get(document.operation),
+        )
 
         async def fetch(place: int, wanted: FileInfo | Source) -> Input:
             path = folder / "in" / str(place)
             async with gate:
                 if isinstance(wanted, FileInfo):
                     return await self._stored(wanted, path)
-                found = await self._from_source(wanted, path, room, operation, deadline)
+                found = await self._from_source(wanted, path, terms)
             fetched.append(found)
             return Input(path, found.name, found.size, found.sha256, found.type)
 
@@ -62,19 +86,12 @@ class Fetcher:
         )
         return Input(path, info.name, info.size, info.sha256, info.type)
 
-    async def _from_source(
-        self,
-        source: Source,
-        path: Path,
-        room: Room,
-        operation: Operation | None,
-        deadline: float,
-    ) -> Fetched:
+    async def _from_source(self, source: Source, path: Path, terms: _Terms) -> Fetched:
         try:
             async with (
-                asyncio.timeout_at(deadline),
+                asyncio.timeout_at(terms.deadline),
                 removed_on_error(path),
-                self._opened(source.url, room) as (declared, chunks),
+                self._opened(source.url, terms) as (declared, chunks),
                 aclosing(chunks),
             ):
                 stored = await save(chunks, path)
@@ -87,6 +104,7 @@ class Fetcher:
         head = await asyncio.to_thread(_head_of, path)
         name = source.name or URL(source.url).name
         found = detect(head, name=name, declared=declared, whole=stored.size <= len(head))
+        operation = terms.operation
         if operation is not None and not operation.takes(found):  # steps judge for themselves
             accepted = ", ".join(operation.accepts)
             raise BadInput(
@@ -104,10 +122,26 @@ class Fetcher:
 
     @asynccontextmanager
     async def _opened(
-        self, url: str, room: Room
+        self, url: str, terms: _Terms
     ) -> AsyncIterator[tuple[str | None, AsyncGenerator[bytes]]]:
+        if url.startswith(SCHEME):
+            yield None, self._from_connection(url, terms)
+            return
         async with open_download(self._outbound, url) as download:
-            yield download.declared_type, download.chunks(room)
+            yield download.declared_type, download.chunks(terms.room)
+
+    async def _from_connection(self, url: str, terms: _Terms) -> AsyncGenerator[bytes]:
+        try:
+            async with aclosing(self._connections.stream(terms.owner, url)) as chunks:
+                async for chunk in chunks:
+                    terms.room.take(len(chunk))
+                    yield chunk
+        except UrlNotAllowedError as exc:  # it is no longer what it was at submission
+            raise BadInput(exc.detail, code="url_not_allowed") from exc
+        except ObjectMissingError as exc:
+            raise BadInput("The connection has no such object.", code="fetch_refused") from exc
+        except StorageUnavailableError as exc:
+            raise JobError("The connection does not answer.", code="fetch_failed") from exc
 
 
 def _in_order(document: JobDocument) -> Iterator[FileInfo | Source]:

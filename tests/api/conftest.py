@@ -10,6 +10,7 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from fileproc.api import make_app
+from fileproc.objects import open_connections
 from fileproc.outbound import open_outbound
 from fileproc.resources import Resources
 from fileproc.store import open_store
@@ -39,8 +40,12 @@ async def serve(settings: Settings, objects: ObjectStore) -> AsyncIterator[Serve
     @asynccontextmanager
     async def opener(chosen: Settings) -> AsyncIterator[Resources]:
         # The storage is shared: it is slow to open.
-        async with open_store(chosen) as store, open_outbound(chosen) as outbound:
-            yield Resources(chosen, store, objects, outbound)
+        async with (
+            open_store(chosen) as store,
+            open_outbound(chosen) as outbound,
+            open_connections(chosen) as connections,
+        ):
+            yield Resources(chosen, store, objects, outbound, connections)
 
     async def start(**others: Any) -> Client:
         app = make_app(settings.model_copy(update=others), opener)

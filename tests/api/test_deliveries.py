@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pydantic import SecretStr
 
 from support.http import problem
 from support.spellings import refused_urls
@@ -81,3 +83,23 @@ async def test_places_inside_are_refused(api: Any) -> None:
         await post(api, *({"url": url} for url in urls)), 422, "url_not_allowed"
     )
     assert len(document["errors"]) == len(urls)
+
+
+async def test_a_connection_of_another_owner_looks_like_none(serve: Any) -> None:
+    one = {"bucket": "b", "access_key_id": "a", "secret_access_key": "b", "endpoint": "http://x"}
+    known = {
+        "ours": {**one, "owners": ["local"], "write": True},
+        "read": {**one, "owners": ["*"]},
+        "theirs": {**one, "owners": ["acme"], "write": True},
+    }
+    api = await serve(connections=SecretStr(json.dumps(known)))
+    assert (await post(api, {"url": "s3://ours/out/"})).status == 202
+    for name in ("read", "theirs", "nowhere"):
+        refused = await post(api, {"url": f"s3://{name}/out/"})
+        document = await problem(refused, 422, "url_not_allowed")
+        assert document["errors"][0]["pointer"] == "/deliver/0/url"
+        assert document["detail"] == f"There is no connection '{name}' that may be used so."
+    await problem(await post(api, {"url": "s3://ours/out/../"}), 422, "url_not_allowed")
+    for name, status in (("ours", 202), ("read", 202), ("theirs", 422)):
+        body = {"operation": "file.probe", "inputs": [{"url": f"s3://{name}/a.pdf"}]}
+        assert (await api.post("/v1/jobs", json=body)).status == status

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from pydantic_core import to_json
 
@@ -22,6 +22,16 @@ def job_body(job: Job) -> bytes:
     return to_json(job_view(job))
 
 
+def with_outlook(body: bytes, position: int | None, eta_s: float | None) -> bytes:
+    """The text of a job with what is known of its end; nothing of a client's comes before that."""
+    told = {"queue_position": position, "eta_s": eta_s}
+    return body.replace(_UNKNOWN_TEXT, to_json(told)[1:-1], 1)
+
+
+_UNKNOWN: Final = {"queue_position": None, "eta_s": None}
+_UNKNOWN_TEXT: Final = to_json(_UNKNOWN)[1:-1]
+
+
 def page_body(jobs: list[Job], next_cursor: str | None) -> bytes:
     """A page of jobs as JSON."""
     return to_json({"data": [job_view(job) for job in jobs], "next_cursor": next_cursor})
@@ -35,6 +45,7 @@ def job_view(job: Job) -> dict[str, Any]:
         "object": "job",
         "version": job.version,
         "state": job.state,
+        **_UNKNOWN,
         "cancel_requested": job.cancel_requested,
         "lane": job.lane,
         "priority": document.priority,

@@ -12,6 +12,8 @@ JOB: Final[dict[str, Any]] = {
     "object": "job",
     "version": 3,
     "state": "succeeded",
+    "queue_position": None,
+    "eta_s": None,
     "cancel_requested": False,
     "lane": "default",
     "priority": "normal",

@@ -12,7 +12,7 @@ from fileproc.crashpoints import crash_point
 from fileproc.errors import NotFoundError
 from fileproc.ids import is_id
 from fileproc.store import JobFilter
-from fileproc.views import job_body, page_body
+from fileproc.views import job_body, page_body, with_outlook
 
 _JSON = "application/json"
 
@@ -39,6 +39,9 @@ async def get_job(request: web.Request) -> web.StreamResponse:
         body = job_body(job)
     else:
         job, body = await api.resources.store.jobs.read(caller.owner, job_id, job_body)
+    if not job.state.final:
+        outlook = await api.resources.store.outlooks.of(job)
+        body = with_outlook(body, outlook.position, outlook.eta_s)
     tag = str(job.version)
     headers = {"ETag": f'"{tag}"', "Cache-Control": "private, no-cache"}
     if not job.state.final:

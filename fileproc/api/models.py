@@ -635,6 +635,14 @@ class JobView(BaseModel):
     object: Literal["job"]
     version: int = Field(description="Grows with every change.")
     state: JobState
+    queue_position: int | None = Field(
+        description="Place among your own waiting jobs of the lane, from 1; others take turns with "
+        "you. Told where one job is asked for, while it is queued. Its changes change no ETag."
+    )
+    eta_s: float | None = Field(
+        description="Seconds until it is done, by how long such jobs took and how fast yours were "
+        "started lately; null where that is not known, or it takes longer. Told likewise."
+    )
     cancel_requested: bool = Field(description="A cancel is on its way to the worker.")
     lane: str = Field(description="Which kind of worker slot it takes.")
     priority: str

@@ -26,7 +26,7 @@ from fileproc.errors import GoneError, NotFoundError
 from fileproc.jobs import Job, PipelineProgress
 from fileproc.store import Break, Moved, Position, Progressed, Subscription, Topic
 from fileproc.telemetry import STREAMS_ENDED, get_logger
-from fileproc.views import job_body
+from fileproc.views import job_body, with_outlook
 
 BEAT_S: Final = 15.0  # below the patience of every proxy we know of
 WRITE_S: Final = 30.0
@@ -90,9 +90,10 @@ class FollowedJob:
     async def snapshot(self) -> Snapshot:
         job = await self.api.resources.store.jobs.get(self.owner, self.job_id)
         ended = int(job.finished_at.timestamp() * 1000) if job.finished_at else None
+        outlook = await self.api.resources.store.outlooks.of(job)
         return Snapshot(
             "job",
-            job_body(job),
+            with_outlook(job_body(job), outlook.position, outlook.eta_s),
             version=job.version,
             ended_ms=ended if job.state.final else None,
             progress=_progress_of(job),

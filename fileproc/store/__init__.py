@@ -43,6 +43,7 @@ from fileproc.store.journal import (
 from fileproc.store.keys import Keys
 from fileproc.store.links import Link, Links, NewLink
 from fileproc.store.moved import Moved, Position
+from fileproc.store.outlook import Outlook, Outlooks
 from fileproc.store.owners import Grant, Limits, Owner, Owners
 from fileproc.store.queue import POP_BLOCK_S, Lease, Queue, Settlement, Verdict
 from fileproc.store.reserve import Reserve
@@ -96,6 +97,8 @@ __all__ = [
     "NewKey",
     "NewLink",
     "Outcome",
+    "Outlook",
+    "Outlooks",
     "Owner",
     "Owners",
     "Position",
@@ -152,6 +155,7 @@ class Store:
     webhooks: Webhooks
     deliveries: Deliveries
     links: Links
+    outlooks: Outlooks
     queue: Queue
     upkeep: Upkeep
     feed: EventFeed
@@ -194,6 +198,8 @@ async def open_store(settings: Settings, *, worker: str | None = None) -> AsyncI
     journal = Journal(pipeline, names)
     everybody = Limits.of_everybody(settings)
     reserve = Reserve(pipeline, settings.redis_reserve)
+    costs = Costs(pipeline, names)
+    feed = EventFeed(tailing, names, remembered=settings.moves_remembered)
     files = Files(
         pipeline,
         names,
@@ -212,7 +218,8 @@ async def open_store(settings: Settings, *, worker: str | None = None) -> AsyncI
         )
         yield Store(
             jobs=jobs,
-            costs=Costs(pipeline, names),
+            costs=costs,
+            outlooks=Outlooks(pipeline, names, costs, feed.history),
             batches=Batches(pipeline, names, jobs, everybody),
             files=files,
             uploads=Uploads(
@@ -238,7 +245,7 @@ async def open_store(settings: Settings, *, worker: str | None = None) -> AsyncI
                 lease_s=settings.lease_s,
             ),
             upkeep=Upkeep(pipeline, names, journal),
-            feed=EventFeed(tailing, names, remembered=settings.moves_remembered),
+            feed=feed,
             journal=journal,
             status=Health(pipeline, names),
             pipeline=pipeline,

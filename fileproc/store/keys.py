@@ -167,6 +167,9 @@ class Keys:
     def lane(self, lane: str) -> str:
         return f"{self.prefix}lane:{lane}"
 
+    def wait(self, lane: str, owner: str) -> str:
+        return f"{self.prefix}wait:{lane}:{owner}"
+
     def link(self, code: str) -> str:
         return f"{self.prefix}link:{code}"
 

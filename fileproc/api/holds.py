@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-WAIT_S: Final = 5.0  # for another to let go, who is asked within a second
+WAIT_S: Final = 7.0  # for another to let go, who is asked within a second, or dead for five
 LOOK_S: Final = 0.1
 
 

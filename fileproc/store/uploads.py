@@ -22,7 +22,7 @@ from fileproc.store.records import when
 from fileproc.telemetry import LIMITS_HIT
 
 AT_ONCE = 100
-HOLD_MS: Final = 15_000
+HOLD_MS: Final = 5_000  # after a death its upload waits so long; in a stall nothing is spoilt
 KEEP_S: Final = 1.0  # a hold is renewed so often, and sees whether another wants it
 
 

@@ -449,12 +449,19 @@ def addresses(endpoint: Endpoint, offered: Iterable[str]) -> tuple[str, ...]:
     """What the router matches for this endpoint, where these operations are offered.
 
     `/v1/jobs/{name}` is three kinds of addresses, and each takes other methods: jobs by their id,
-    operations, and whatever is neither, which a problem tells.
+    operations, and whatever is neither, which a problem tells. What is an address of its own, as
+    `/v1/jobs/retry`, is none of them.
     """
     if endpoint.path != "/v1/jobs/{name}":
         return (endpoint.path,)
     job_id = "job_[0-9a-z]{26}"
     operation = "|".join(map(re.escape, offered))
     own = operation if endpoint.body is Body.FILE else job_id
-    patterns = (own, rf"(?!(?:{operation}|{job_id})\Z)[^/]+")
+    others = "|".join(_names_below("/v1/jobs/"))
+    patterns = (own, rf"(?!(?:{operation}|{job_id}|{others})\Z)[^/]+")
     return tuple(f"/v1/jobs/{{name:{pattern}}}" for pattern in patterns)
+
+
+def _names_below(prefix: str) -> set[str]:
+    rest = {e.path.removeprefix(prefix) for e in ENDPOINTS if e.path.startswith(prefix)}
+    return {re.escape(name) for name in rest if not set(name) & set("/{")}

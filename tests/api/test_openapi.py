@@ -254,7 +254,7 @@ async def test_the_api_keeps_to_its_document(
     if part == "rest":
         some = {name: entry for name, entry in offered().items() if name in SOME}
         monkeypatch.setattr("fileproc.api.app._offered", lambda _: some)
-    api = await serve(auth=Auth.REQUIRED, upload_idle_s=5)
+    api = await serve(auth=Auth.REQUIRED, upload_idle_s=5, rate_submit="60000/minute")
     token = (await store.keys.create("fuzz", Role.USER)).token
     config = tmp_path / "schemathesis.toml"
     config.write_text(CONFIG)

@@ -8,12 +8,14 @@ until there is more. What the record says is safe in the storage before it is wr
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Final
 
 from fileproc.api.examination import Content, became_file, give_up, read_content
-from fileproc.errors import FileprocError, GoneError, ObjectMissingError
+from fileproc.errors import FileprocError, GoneError, ObjectMissingError, UploadLockedError
 from fileproc.objects import file_key, tail_key
 from fileproc.operations.types import HEAD_BYTES, UNKNOWN
 from fileproc.telemetry import get_logger
@@ -140,16 +142,28 @@ class Writer:
 
     async def _put_part(self) -> None:
         direct = self._api.resources.objects.direct
-        uploads = self._api.resources.store.uploads
         if not self._multipart:
-            self._multipart = await direct.begin(self._key, content_type=self._type)
-            await uploads.note(self._held.upload.id, self._held.holder, mp=self._multipart)
+            # Seen through: a client that is cut off now would leave one that nobody knows of.
+            beginning = self._api.in_background(self._begun(), name="begin-multipart")
+            self._multipart = await asyncio.shield(beginning)
         number = len(self._etags) + 1
         body = bytes(self._pending[:PART_BYTES])
         etag = await direct.put_part(self._key, self._multipart, number, body)
         del self._pending[:PART_BYTES]
         self._etags.append(etag)
         self._news[f"e{number}"] = etag
+
+    async def _begun(self) -> str:
+        """A multipart upload that is written down."""
+        direct, uploads = self._api.resources.objects.direct, self._api.resources.store.uploads
+        multipart = await direct.begin(self._key, content_type=self._type)
+        try:
+            await uploads.note(self._held.upload.id, self._held.holder, mp=multipart)
+        except UploadLockedError:  # another has the upload: this one is nobody's
+            with contextlib.suppress(FileprocError):
+                await direct.abort(self._key, multipart)
+            raise
+        return multipart
 
     async def _note(self, tail: str) -> None:
         """Write down what is safe: the parts, and the tail behind them."""

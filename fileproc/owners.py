@@ -67,7 +67,7 @@ def _on_store(work: Callable[[Store], Awaitable[_T]], data: Path | None) -> _T:
     )
 )
 def owners() -> None:
-    """Set shares, caps and quotas of single owners, and hold their jobs back."""
+    """Set shares, caps and quotas of owners, and pause them."""
 
 
 @owners.command("ls")

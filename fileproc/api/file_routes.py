@@ -249,6 +249,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             204: Answer(
                 "It is.",
                 headers={
+                    "Allow": "The methods.",
                     "Tus-Version": "1.0.0",
                     "Tus-Extension": "The extensions.",
                     "Tus-Max-Size": "Largest file, in bytes.",

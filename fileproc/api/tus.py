@@ -79,6 +79,7 @@ async def tus_options(request: web.Request) -> web.StreamResponse:
     return web.Response(
         status=204,
         headers={
+            "Allow": "OPTIONS, POST",
             "Tus-Version": VERSION,
             "Tus-Extension": EXTENSIONS,
             "Tus-Max-Size": str(api_of(request).settings.max_upload_bytes),

@@ -393,7 +393,7 @@ async def test_an_unknown_address_is_a_problem_too(api: Any, path: str) -> None:
 async def test_a_method_that_is_not_taken_names_those_that_are(api: Any) -> None:
     answer = await api.delete("/v1/jobs")
     await problem(answer, 405, "method_not_allowed")
-    assert answer.headers["Allow"] == "GET, HEAD, POST"
+    assert answer.headers["Allow"] == "GET, HEAD, POST, PUT"
     answer = await api.put("/v1/jobs/job_01kqb4h0nme8atrb9rgb0yvm3j", data=b"x")
     await problem(answer, 405, "method_not_allowed")
     assert answer.headers["Allow"] == "DELETE, GET, HEAD"

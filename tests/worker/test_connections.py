@@ -13,9 +13,7 @@ from support.stage import Stage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
-    from fileproc.resources import Resources
     from fileproc.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("books")
@@ -42,11 +40,6 @@ def settings(settings: Settings) -> Settings:
         }
     )
     return settings.model_copy(update={"connections": SecretStr(text), "delivery_patience_s": 0})
-
-
-@pytest.fixture
-async def stage(resources: Resources, tmp_path: Path) -> Stage:
-    return Stage(resources, tmp_path)
 
 
 async def once(content: bytes) -> AsyncIterator[bytes]:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from fileproc.jobs import Job, JobDocument, JobState, Target
 from fileproc.views import job_view
-from support.origin import Origin, ok, serving_files, silence, to
+from support.origin import Origin, ok, silence, to
 from support.stage import Stage
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from fileproc.resources import Resources
     from fileproc.settings import Settings
     from fileproc.store import Lease
 
@@ -32,17 +28,6 @@ def settings(settings: Settings) -> Settings:
             "delivery_timeout_s": 20,
         }
     )
-
-
-@pytest.fixture
-async def stage(resources: Resources, tmp_path: Path) -> Stage:
-    return Stage(resources, tmp_path)
-
-
-@pytest.fixture
-async def origin() -> AsyncIterator[Origin]:
-    async with serving_files() as opened:
-        yield opened
 
 
 async def leased(stage: Stage, *deliveries: Target) -> Lease:

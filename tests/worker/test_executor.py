@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -30,17 +30,7 @@ from support.jobs import make_file, make_job, make_result
 from support.stage import USED, Report, Stage, ending, endless, failing, make_lease, put, slowly
 from support.waiting import eventually
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from fileproc.resources import Resources
-
 pytestmark = pytest.mark.usefixtures("books")
-
-
-@pytest.fixture
-async def stage(resources: Resources, tmp_path: Path) -> Stage:
-    return Stage(resources, tmp_path)
 
 
 @dataclass

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from fileproc.jobs import Job, JobDocument, JobState, Source, Step
 from fileproc.views import job_view
-from support.origin import Origin, ok, serving_files, to
+from support.origin import Origin, ok, to
 from support.stage import Stage, ending, put
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from fileproc.resources import Resources
     from fileproc.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("books")
@@ -34,17 +30,6 @@ def settings(settings: Settings) -> Settings:
             "import_timeout_s": 20,
         }
     )
-
-
-@pytest.fixture
-async def stage(resources: Resources, tmp_path: Path) -> Stage:
-    return Stage(resources, tmp_path)
-
-
-@pytest.fixture
-async def origin() -> AsyncIterator[Origin]:
-    async with serving_files() as opened:
-        yield opened
 
 
 async def attempted(stage: Stage, *urls: str, **others: Any) -> Job:

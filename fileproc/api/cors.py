@@ -22,7 +22,7 @@ _ACCEPTED: Final = (
     "X-HTTP-Method-Override, X-Request-ID"
 )
 _EXPOSED: Final = (
-    "Accept-Ranges, Content-Disposition, Content-Location, Content-Range, ETag, "
+    "Accept-Ranges, Allow, Content-Disposition, Content-Location, Content-Range, ETag, "
     "Idempotency-Replayed, Link, "
     "Location, Preference-Applied, RateLimit, RateLimit-Policy, Retry-After, "
     "Tus-Checksum-Algorithm, Tus-Extension, Tus-Max-Size, Tus-Resumable, Tus-Version, "

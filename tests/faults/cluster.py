@@ -93,6 +93,7 @@ class Role:
 
         Raises:
             TimeoutError: with the end of its log.
+            ChildProcessError: it has ended; likewise.
         """
         deadline = time.monotonic() + START_S
         async with aiohttp.ClientSession() as session:
@@ -106,6 +107,7 @@ class Role:
                 await asyncio.sleep(0.05)
         if self.child.running:
             raise TimeoutError(f"{self.name} does not answer:\n{self.child.tail()}")
+        raise ChildProcessError(f"{self.name} has ended at its start:\n{self.child.tail()}")
 
     def _found_id(self) -> bool:
         found = _UP.search(self.said())
@@ -222,7 +224,7 @@ class Cluster:
                 if not role.child.running and not role.held:
                     role.start()
                 elif role.child.running and not role.ready.is_set():
-                    with suppress(TimeoutError):
+                    with suppress(TimeoutError, ChildProcessError):  # it may be hurt at once
                         await asyncio.wait_for(role.until_ready(), 0.2)
             await asyncio.sleep(0.05)
 

@@ -14,8 +14,8 @@ from aiohttp import web
 from fileproc.api.access import check_scopes
 from fileproc.api.drafts import check_permitted
 from fileproc.api.dry_runs import answer_dry
+from fileproc.api.fields import MAX_WAIT_S
 from fileproc.api.idempotency import Claim, fingerprint
-from fileproc.api.models import MAX_WAIT_S
 from fileproc.api.reuse import with_answer
 from fileproc.crashpoints import crash_point
 from fileproc.errors import FileprocError, IdempotencyMismatchError, StoreUnavailableError

@@ -16,7 +16,7 @@ from aiohttp import web
 
 from fileproc.api.context import Api, api_of, caller_of
 from fileproc.api.jobs import job_id_of
-from fileproc.api.models import NoQuery
+from fileproc.api.queries import NoQuery
 from fileproc.api.reading import read_query
 from fileproc.api.results import outputs_of, write_in_time
 from fileproc.errors import FileprocError, GoneError, NoResultError, ObjectMissingError

@@ -6,16 +6,8 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, Field
 
-from fileproc.api.models import (
-    MAX_INPUTS,
-    BatchId,
-    HookUrl,
-    Input,
-    LabelPair,
-    Labels,
-    Query,
-    Request,
-)
+from fileproc.api.fields import MAX_INPUTS, BatchId, HookUrl, LabelPair, Labels, Query, Request
+from fileproc.api.job_models import Input
 from fileproc.jobs import JobHook
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from fileproc import errors
-from fileproc.api import batch_models, batches, examples, models
+from fileproc.api import batch_models, batches, examples, queries
 from fileproc.api.endpoints import Answer, Body, Endpoint, Repeats, Tag
 from fileproc.api.idempotency import REQUEST_HEADER
 
@@ -71,7 +71,7 @@ BATCH_ENDPOINTS: Final[tuple[Endpoint, ...]] = (
                 example={"data": [examples.BATCH], "next_cursor": None},
             )
         },
-        query=models.PageQuery,
+        query=queries.PageQuery,
     ),
     Endpoint(
         "GET",
@@ -89,7 +89,7 @@ BATCH_ENDPOINTS: Final[tuple[Endpoint, ...]] = (
                 example=examples.BATCH,
             )
         },
-        query=models.NoQuery,
+        query=queries.NoQuery,
         errors=(errors.NotFoundError,),
     ),
     Endpoint(
@@ -103,7 +103,7 @@ BATCH_ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             200: Answer("Every job of it is over.", batch_models.BatchView),
             202: Answer("Some run; their workers are told.", batch_models.BatchView),
         },
-        query=models.NoQuery,
+        query=queries.NoQuery,
         errors=(errors.NotFoundError,),
     ),
 )

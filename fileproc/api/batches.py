@@ -13,7 +13,7 @@ from fileproc.api.accepting import POLL_HINT_S, new_job
 from fileproc.api.context import Api, Caller, api_of, caller_of
 from fileproc.api.idempotency import claimed, fingerprint, key_of
 from fileproc.api.manifest import Drafted, drafted, read_batch
-from fileproc.api.models import NoQuery, PageQuery
+from fileproc.api.queries import NoQuery, PageQuery
 from fileproc.api.reading import read_query
 from fileproc.api.reuse import with_answer
 from fileproc.crashpoints import crash_point

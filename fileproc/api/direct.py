@@ -20,8 +20,8 @@ from fileproc.api.examination import checked, give_up
 from fileproc.api.file_models import UploadQuery, UploadRequest
 from fileproc.api.files import retention_of
 from fileproc.api.holds import Held, held
-from fileproc.api.models import NoQuery
 from fileproc.api.payload import read_payload
+from fileproc.api.queries import NoQuery
 from fileproc.api.reading import read_query
 from fileproc.errors import (
     FileprocError,

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import to_json
 
 from fileproc import operations
-from fileproc.api.models import (
-    MAX_METADATA_BYTES,
+from fileproc.api.fields import MAX_METADATA_BYTES
+from fileproc.api.job_models import (
     JobOptions,
     JobWebhook,
     OperationAsked,
     PipelineAsked,
-    PutQuery,
     StepAsked,
     UrlRef,
 )
+from fileproc.api.queries import PutQuery
 from fileproc.api.reading import json_params
 from fileproc.api.uploads import check_type
 from fileproc.connections import SCHEME, place_of

@@ -9,7 +9,7 @@ from aiohttp import web
 from pydantic import BaseModel, Field, RootModel
 from pydantic_core import to_json
 
-from fileproc.api.models import JobView
+from fileproc.api.answers import JobView
 from fileproc.store import NewJob
 from fileproc.views import shown_params
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from fileproc.api.models import BATCH_ID, FILE_ID, JOB_ID, UPLOAD_ID
+from fileproc.api.fields import BATCH_ID, FILE_ID, JOB_ID, UPLOAD_ID
 from fileproc.api.webhook_models import DELIVERY_ID, WEBHOOK_ID
 
 JOB: Final[dict[str, Any]] = {

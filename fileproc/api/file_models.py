@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, Field
 
-from fileproc.api.models import MAX_PAGE, FileId, Query, Request, UploadId
+from fileproc.api.fields import MAX_PAGE, FileId, Query, Request, UploadId
 
 MIN_PART_BYTES = 5 * 1024 * 1024  # what S3 takes, but for the last
 MAX_PART_BYTES = 5 * 1024**3  # of one PUT

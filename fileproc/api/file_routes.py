@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from fileproc import errors
-from fileproc.api import direct, examples, file_models, files, models, tus
+from fileproc.api import direct, examples, file_models, files, queries, tus
 from fileproc.api.endpoints import (
     Answer,
     Body,
@@ -120,7 +120,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         tag=Tag.FILES,
         summary="Look at a file",
         answers={200: Answer("The file.", file_models.FileView, example=examples.FILE)},
-        query=models.NoQuery,
+        query=queries.NoQuery,
         errors=_LOST,
     ),
     Endpoint(
@@ -132,7 +132,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         summary="Download a file",
         description=DOWNLOAD,
         answers=DOWNLOADED,
-        query=models.NoQuery,
+        query=queries.NoQuery,
         headers=RANGED,
         errors=(*_LOST, errors.StorageUnavailableError),
     ),
@@ -148,7 +148,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             "over."
         ),
         answers={204: Answer("It is gone.")},
-        query=models.NoQuery,
+        query=queries.NoQuery,
         errors=(*_LOST, errors.FileOfJobError),
     ),
     # --- uploads -------------------------------------------------------------------------------
@@ -172,7 +172,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
                 example=examples.UPLOAD,
             )
         },
-        query=models.NoQuery,
+        query=queries.NoQuery,
         body=Body.JSON,
         payload=file_models.UploadRequest,
         sample=examples.UPLOAD_SAMPLE,
@@ -214,7 +214,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
                 example=examples.FILE,
             )
         },
-        query=models.NoQuery,
+        query=queries.NoQuery,
         errors=(
             *_LOST,
             *_FULL,
@@ -234,7 +234,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         tag=Tag.FILES,
         summary="Give an upload up",
         answers={204: Answer("What had arrived is deleted.")},
-        query=models.NoQuery,
+        query=queries.NoQuery,
         errors=(*_LOST, errors.UploadLockedError),
     ),
     # --- tus -----------------------------------------------------------------------------------
@@ -257,7 +257,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
                 },
             )
         },
-        query=models.NoQuery,
+        query=queries.NoQuery,
     ),
     Endpoint(
         "POST",
@@ -301,7 +301,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         description="tus clients ask by HEAD: the headers say it all.",
         answers={200: Answer("There.", file_models.UploadView, headers=_TUS_PROGRESS)},
         role=Role.USER,  # it may bring to its end what a process that died has begun
-        query=models.NoQuery,
+        query=queries.NoQuery,
         headers=(_TUS_VERSION,),
         errors=(*_LOST, *_TUS_ERRORS, *_FULL),
     ),
@@ -314,7 +314,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         summary="Send a piece of a resumable upload",
         description="With the last byte it becomes a file, whose address is Content-Location.",
         answers={204: Answer("It is safe.", headers=_TUS_PROGRESS)},
-        query=models.NoQuery,
+        query=queries.NoQuery,
         headers=(
             _TUS_VERSION,
             RequestHeader(
@@ -341,7 +341,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         summary="Give a resumable upload up",
         description="Of one that is complete, the file is deleted.",
         answers={204: Answer("What had arrived is deleted.")},
-        query=models.NoQuery,
+        query=queries.NoQuery,
         headers=(_TUS_VERSION,),
         errors=(*_LOST, errors.TusVersionError, errors.UploadLockedError),
     ),
@@ -353,7 +353,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         tag=Tag.TUS,
         summary="PATCH, HEAD or DELETE by X-HTTP-Method-Override",
         answers={200: Answer("As HEAD."), 204: Answer("As PATCH or DELETE.")},
-        query=models.NoQuery,
+        query=queries.NoQuery,
         shown=False,
         repeats=Repeats.NONE,
     ),

@@ -12,8 +12,8 @@ from pydantic_core import to_json
 from fileproc.api.body import Body, media_type_of
 from fileproc.api.context import Api, api_of, caller_of
 from fileproc.api.file_models import FileQuery, FilesQuery
-from fileproc.api.models import NoQuery
 from fileproc.api.multipart import Form, boundary_of
+from fileproc.api.queries import NoQuery
 from fileproc.api.reading import read_query
 from fileproc.api.results import Chosen, hand_out, safe_type
 from fileproc.api.submit import declared_type

@@ -15,7 +15,7 @@ from fileproc.api import problems
 from fileproc.api.body import Body
 from fileproc.api.drafts import Draft, Plan, check_count, check_fit, files_by_id, sources_of
 from fileproc.api.idempotency import Claim
-from fileproc.api.models import (
+from fileproc.api.job_models import (
     FileRef,
     FormJobRequest,
     FormPipelineRequest,

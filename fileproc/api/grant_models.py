@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, Field
 
-from fileproc.api.models import Query, TemplateAsked, Wait
+from fileproc.api.fields import Query, Wait
+from fileproc.api.job_models import TemplateAsked
 
 MOST_LIFE_S = 3600
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from fileproc import errors
-from fileproc.api import examples, grant_models, grants, models
+from fileproc.api import answers, examples, grant_models, grants, queries
 from fileproc.api.endpoints import Answer, Body, Endpoint, Repeats, Tag
 
 ENDPOINTS: Final[tuple[Endpoint, ...]] = (
@@ -24,7 +24,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         answers={
             201: Answer("The token.", grant_models.UploadTokenView, example=examples.UPLOAD_GRANT)
         },
-        query=models.NoQuery,
+        query=queries.NoQuery,
         body=Body.JSON,
         payload=grant_models.UploadTokenRequest,
         sample=examples.UPLOADING_SAMPLE,
@@ -50,10 +50,10 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             "Takes an upload token in place of a key. The same file sent again gets the same job."
         ),
         answers={
-            200: Answer("The job ended while you waited.", models.JobView, example=examples.JOB),
+            200: Answer("The job ended while you waited.", answers.JobView, example=examples.JOB),
             202: Answer(
                 "The job is accepted and safe; follow it at `Location`, with the same token.",
-                models.JobView,
+                answers.JobView,
                 headers={"Location": "Address of the job."},
                 example=examples.ACCEPTED,
             ),

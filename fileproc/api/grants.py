@@ -20,8 +20,8 @@ from fileproc.api.context import Api, Caller, api_of, caller_of
 from fileproc.api.drafts import check_count, check_fit
 from fileproc.api.grant_models import Grant, UploadQuery, UploadTokenRequest
 from fileproc.api.idempotency import claimed
-from fileproc.api.models import NoQuery
 from fileproc.api.payload import read_payload
+from fileproc.api.queries import NoQuery
 from fileproc.api.reading import read_query
 from fileproc.api.submit import declared_type
 from fileproc.api.templates import draft_for

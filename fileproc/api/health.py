@@ -13,8 +13,8 @@ from prometheus_async.aio.web import server_stats
 from pydantic_core import to_json
 
 from fileproc import __version__
+from fileproc.api.answers import Check, Readiness
 from fileproc.api.context import API, Api
-from fileproc.api.models import Check, Readiness
 from fileproc.errors import FileprocError, UnauthorizedError
 from fileproc.telemetry import EVENT_BACKLOG, QUEUE_JOBS, get_logger
 

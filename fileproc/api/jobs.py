@@ -6,7 +6,7 @@ from aiohttp import ETag, web
 
 from fileproc.api.accepting import POLL_HINT_S, follow
 from fileproc.api.context import api_of, caller_of
-from fileproc.api.models import GetQuery, ListQuery, NoQuery
+from fileproc.api.queries import GetQuery, ListQuery, NoQuery
 from fileproc.api.reading import read_query
 from fileproc.crashpoints import crash_point
 from fileproc.errors import NotFoundError

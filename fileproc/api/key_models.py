@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, Field, StringConstraints
 
-from fileproc.api.models import MAX_PAGE, Query, Request
+from fileproc.api.fields import MAX_PAGE, Query, Request
 from fileproc.scopes import MOST_SCOPES, PATTERN
 from fileproc.store import Role
 from fileproc.store.owners import OWNER_NAME

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from fileproc import errors
-from fileproc.api import examples, key_models, keys, models
+from fileproc.api import examples, key_models, keys, queries
 from fileproc.api.endpoints import Answer, Body, Endpoint, Errors, Tag
 from fileproc.store import Role
 
@@ -32,7 +32,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
                 example=examples.NEW_KEY,
             )
         },
-        query=models.NoQuery,
+        query=queries.NoQuery,
         body=Body.JSON,
         payload=key_models.KeyRequest,
         sample=examples.KEY_SAMPLE,
@@ -70,7 +70,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         tag=Tag.KEYS,
         summary="Look at a key",
         answers={200: Answer("The key.", key_models.KeyView, example=examples.KEY)},
-        query=models.NoQuery,
+        query=queries.NoQuery,
         errors=(errors.NotFoundError,),
         role=Role.ADMIN,
     ),
@@ -91,7 +91,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
                 "The key, with its new token.", key_models.NewKeyView, example=examples.NEW_KEY
             )
         },
-        query=models.NoQuery,
+        query=queries.NoQuery,
         body=Body.JSON,
         payload=key_models.RotateRequest,
         errors=(errors.NotFoundError, errors.WrongStateError, errors.QuotaError, *_JSON),
@@ -107,7 +107,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         summary="Revoke a key",
         description="At once, with all its secrets. What it started goes on.",
         answers={204: Answer("It opens nothing any more.")},
-        query=models.NoQuery,
+        query=queries.NoQuery,
         errors=(errors.NotFoundError,),
         role=Role.ADMIN,
     ),

@@ -10,8 +10,8 @@ from pydantic_core import to_json
 
 from fileproc.api.context import api_of, caller_of
 from fileproc.api.key_models import KeyListQuery, KeyRequest, RotateRequest
-from fileproc.api.models import NoQuery
 from fileproc.api.payload import read_payload
+from fileproc.api.queries import NoQuery
 from fileproc.api.reading import read_query
 from fileproc.errors import NotFoundError
 from fileproc.store import KeyInfo, NewKey, Role

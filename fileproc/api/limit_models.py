@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, Field
 
-from fileproc.api.models import Query, Request
+from fileproc.api.fields import Query, Request
 from fileproc.store import MOST_DAYS
 
 _MOST_BYTES = 10**15

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from fileproc import errors
-from fileproc.api import limit_models, limits, models
+from fileproc.api import limit_models, limits, queries
 from fileproc.api.endpoints import Answer, Body, Endpoint, Errors, Tag
 from fileproc.store import Role
 
@@ -28,7 +28,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         tag=Tag.LIMITS,
         summary="See what bounds your requests, files and jobs",
         answers={200: Answer("All of it.", limit_models.LimitsView, example=limit_models.LIMITS)},
-        query=models.NoQuery,
+        query=queries.NoQuery,
     ),
     Endpoint(
         "GET",
@@ -55,7 +55,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
                 example={"data": [limit_models.OWNER]},
             )
         },
-        query=models.NoQuery,
+        query=queries.NoQuery,
         role=Role.ADMIN,
     ),
     Endpoint(
@@ -66,7 +66,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         tag=Tag.ADMIN,
         summary="Look at what holds for an owner",
         answers={200: _IS},
-        query=models.NoQuery,
+        query=queries.NoQuery,
         errors=_OWNER,
         role=Role.ADMIN,
     ),
@@ -82,7 +82,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             "for jobs that wait already."
         ),
         answers={200: _IS},
-        query=models.NoQuery,
+        query=queries.NoQuery,
         body=Body.JSON,
         payload=limit_models.OwnerRequest,
         sample=limit_models.OWNER_SAMPLE,
@@ -97,7 +97,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         tag=Tag.ADMIN,
         summary="Take an owner's settings back",
         answers={204: Answer("It is as everybody.")},
-        query=models.NoQuery,
+        query=queries.NoQuery,
         errors=_OWNER,
         role=Role.ADMIN,
     ),
@@ -122,7 +122,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         summary="Hold an owner's jobs back",
         description="Nothing more of it is started in any lane; what runs goes on.",
         answers={200: _IS},
-        query=models.NoQuery,
+        query=queries.NoQuery,
         errors=_OWNER,
         role=Role.ADMIN,
     ),
@@ -134,7 +134,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         tag=Tag.ADMIN,
         summary="Let an owner's jobs go on",
         answers={200: _IS},
-        query=models.NoQuery,
+        query=queries.NoQuery,
         errors=_OWNER,
         role=Role.ADMIN,
     ),
@@ -151,7 +151,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
                 "All of them.", limit_models.LaneList, example={"data": [limit_models.LANE]}
             )
         },
-        query=models.NoQuery,
+        query=queries.NoQuery,
         role=Role.ADMIN,
     ),
     Endpoint(
@@ -163,7 +163,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         summary="Stop taking jobs from a lane",
         description="What runs goes on, and jobs are still accepted.",
         answers={200: _LANE},
-        query=models.NoQuery,
+        query=queries.NoQuery,
         errors=_OWNER,
         role=Role.ADMIN,
     ),
@@ -175,7 +175,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         tag=Tag.ADMIN,
         summary="Take jobs from a lane again",
         answers={200: _LANE},
-        query=models.NoQuery,
+        query=queries.NoQuery,
         errors=_OWNER,
         role=Role.ADMIN,
     ),

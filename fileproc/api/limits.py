@@ -9,9 +9,10 @@ from aiohttp import web
 from pydantic_core import to_json
 
 from fileproc.api.context import LOCAL, Api, api_of, caller_of
+from fileproc.api.fields import MAX_WAIT_S
 from fileproc.api.limit_models import OwnerRequest, UsageQuery
-from fileproc.api.models import MAX_WAIT_S, NoQuery
 from fileproc.api.payload import read_payload
+from fileproc.api.queries import NoQuery
 from fileproc.api.reading import read_query
 from fileproc.errors import NotFoundError
 from fileproc.jobs import LANES

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from fileproc import errors
-from fileproc.api import examples, links, models, shared
+from fileproc.api import examples, link_models, links, queries, shared
 from fileproc.api.endpoints import Answer, Body, Endpoint, Errors, RateClass, Repeats, Tag
 
 _LOST: Errors = (errors.NotFoundError, errors.GoneError)
@@ -29,14 +29,14 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         answers={
             201: Answer(
                 "The link is there.",
-                models.LinkView,
+                link_models.LinkView,
                 headers={"Location": "Address of what you see of it; share `path`."},
                 example=examples.LINK,
             )
         },
-        query=models.NoQuery,
+        query=queries.NoQuery,
         body=Body.JSON,
-        payload=models.LinkRequest,
+        payload=link_models.LinkRequest,
         sample=examples.LINK_SAMPLE,
         errors=(
             *_LOST,
@@ -61,12 +61,12 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         answers={
             200: Answer(
                 "A page.",
-                models.LinkList,
+                link_models.LinkList,
                 headers={"Link": 'The next page, `rel="next"`.'},
                 example={"data": [examples.LINK], "next_cursor": None},
             )
         },
-        query=models.LinkListQuery,
+        query=queries.LinkListQuery,
     ),
     Endpoint(
         "GET",
@@ -75,8 +75,8 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         operation_id="getLink",
         tag=Tag.LINKS,
         summary="Look at a link",
-        answers={200: Answer("The link.", models.LinkView, example=examples.LINK)},
-        query=models.NoQuery,
+        answers={200: Answer("The link.", link_models.LinkView, example=examples.LINK)},
+        query=queries.NoQuery,
         errors=(errors.NotFoundError,),
     ),
     Endpoint(
@@ -88,7 +88,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         summary="Revoke a link",
         description="It leads nowhere from now on; a download under way goes on.",
         answers={204: Answer("It is revoked.")},
-        query=models.NoQuery,
+        query=queries.NoQuery,
         errors=(errors.NotFoundError,),
     ),
     Endpoint(

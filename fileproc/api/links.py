@@ -10,9 +10,10 @@ from aiohttp import web
 from pydantic_core import to_json
 
 from fileproc.api.context import api_of, caller_of
-from fileproc.api.models import LinkListQuery, LinkRequest, NoQuery, ResultQuery
+from fileproc.api.link_models import LinkRequest
 from fileproc.api.passwords import hashed
 from fileproc.api.payload import read_payload
+from fileproc.api.queries import LinkListQuery, NoQuery, ResultQuery
 from fileproc.api.reading import read_query
 from fileproc.api.results import choose, outputs_of
 from fileproc.errors import GoneError, InvalidRequestError, NoResultError, NotFoundError

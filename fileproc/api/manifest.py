@@ -13,7 +13,9 @@ from fileproc.api import problems
 from fileproc.api.batch_models import BatchQuery, BatchRequest
 from fileproc.api.body import Body, media_type_of, refuse_other_charsets
 from fileproc.api.drafts import Draft, check_hook_url
-from fileproc.api.models import MAX_METADATA_BYTES, NoQuery, job_of_body
+from fileproc.api.fields import MAX_METADATA_BYTES
+from fileproc.api.job_models import job_of_body
+from fileproc.api.queries import NoQuery
 from fileproc.api.reading import parse_json, read_body, read_query
 from fileproc.api.templates import draft_over
 from fileproc.errors import FileprocError, InvalidRequestError, UnsupportedMediaTypeError

@@ -7,53 +7,26 @@ query, and its own variant of the body of `POST /v1/jobs`: a generated client is
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from http import HTTPStatus
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Final
 from urllib.parse import urlencode
 
 from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
 
 from fileproc import __version__
-from fileproc.api import examples, problems
+from fileproc.api import examples
 from fileproc.api.endpoints import Body, Endpoint, RequestHeader, Tag
+from fileproc.api.fields import FILE_ID, LINK_CODE, TEMPLATE_NAME, UPLOAD_ID
 from fileproc.api.idempotency import REQUEST_HEADER
-from fileproc.api.models import (
-    FILE_ID,
-    LINK_CODE,
-    TEMPLATE_NAME,
-    UPLOAD_ID,
-    FormJobRequest,
-    FormPipelineRequest,
-    FormTemplateJobRequest,
-    JobRequest,
-    PipelineRequest,
-    ProblemView,
-    PutQuery,
-    TemplateJobRequest,
-)
+from fileproc.api.openapi_answers import responses_of
+from fileproc.api.openapi_schemas import REF, Json, inlined, params_schema, pascal, schemas_of
+from fileproc.api.queries import PutQuery
 from fileproc.api.webhook_models import DELIVERY_ID, WEBHOOK_ID
-from fileproc.errors import (
-    BadRequestError,
-    FileprocError,
-    ForbiddenError,
-    IdempotencyInFlightError,
-    IdempotencyMismatchError,
-    IdentityUnavailableError,
-    InvalidRequestError,
-    RateLimitError,
-    StoreUnavailableError,
-    UnauthorizedError,
-)
 from fileproc.jobs import LANES
 from fileproc.operations import Operation
 from fileproc.store.owners import OWNER_NAME
 from fileproc.webhooks import JOBS
 
-Json = dict[str, Any]
-
-_REF = "#/components/schemas/{model}"
 _PARAMETER = re.compile(r"\{(\w+)\}")
 _TAGS: Final = {
     Tag.SUBMIT: "Hand over a file and name an operation. The answer comes in milliseconds.",
@@ -70,6 +43,7 @@ _TAGS: Final = {
     Tag.KEYS: "Who may use this server, and for what. For keys of the role admin.",
     Tag.SERVICE: "For operators and monitoring.",
 }
+
 _INTRODUCTION: Final = (
     "Asynchronous file processing: hand over a file and name an operation; you have a job id "
     "within milliseconds. Poll the job, or let the request wait (`Prefer: wait=30`), and download "
@@ -78,9 +52,7 @@ _INTRODUCTION: Final = (
     "refused. Every error is a problem document (RFC 9457) with a stable `code`. A job that "
     "failed is no HTTP error: it is a job whose `state` is `failed`, with the problem inside."
 )
-_REPLAYED: Final = {
-    "Idempotency-Replayed": "`true` if this is the answer to an earlier request with the same key."
-}
+
 _PATH_PARAMETERS: Final[dict[str, Json]] = {
     "name": {"description": "Name of the operation.", "schema": {"type": "string"}},
     "file": {
@@ -188,7 +160,7 @@ def build(
                     "description": "An API key, `fp_...`, or where configured a token (JWT).",
                 }
             },
-            "schemas": _schemas(shown, operations),
+            "schemas": schemas_of(shown, operations),
         },
     }
 
@@ -198,132 +170,6 @@ def _path_of(endpoint: Endpoint) -> str:
     if endpoint.path.startswith("/v1/jobs/"):
         return endpoint.path.replace("{name}", "{id}")
     return endpoint.path
-
-
-# --- schemas -----------------------------------------------------------------------------------
-
-
-def _schemas(endpoints: Iterable[Endpoint], operations: Mapping[str, Operation]) -> Json:
-    answers = {
-        answer.model
-        for endpoint in endpoints
-        for answer in endpoint.answers.values()
-        if answer.model is not None
-    }
-    wanted: Any = [(model, "serialization") for model in sorted(answers, key=lambda m: m.__name__)]
-    wanted += [(ProblemView, "serialization")]
-    requests = (
-        *(JobRequest, PipelineRequest, TemplateJobRequest),
-        *(FormJobRequest, FormPipelineRequest, FormTemplateJobRequest),
-        *(endpoint.payload for endpoint in endpoints if endpoint.payload is not None),
-    )
-    wanted += [(model, "validation") for model in requests]
-    _, document = models_json_schema(wanted, ref_template=_REF)
-    schemas: Json = document["$defs"]
-    # The bodies stand once for each operation; the bare models only lend their fields.
-    bodies = {name: schemas.pop(name) for name in ("JobRequest", "FormJobRequest")}
-    schemas["StepAsked"] = _any_step(schemas["StepAsked"], operations)
-    for operation in operations.values():
-        stem = _pascal(operation.name)
-        schemas[f"{stem}Params"] = _params_schema(operation)
-        for name, body in bodies.items():
-            schemas[stem + name.removesuffix("Request")] = _body_schema(body, operation, stem)
-    for name in bodies:
-        alone = name.replace("Job", "Operation")
-        schemas[alone] = _any_operation(alone, name, operations)
-        models = (alone, name.replace("Job", "Pipeline"), name.replace("Job", "TemplateJob"))
-        several = [{"$ref": _REF.format(model=model)} for model in models]
-        schemas[name] = {"title": name, "oneOf": several}
-    jobs = schemas["BatchRequest"]["properties"]["jobs"]["anyOf"][0]
-    jobs["items"] = {"$ref": _REF.format(model="JobRequest")}
-    for name in ("PipelineRequest", "FormPipelineRequest", "TemplateRequest"):
-        properties = schemas[name]["properties"]
-        properties["steps"] = _named(properties["steps"])
-    return schemas
-
-
-def _named(members: Json) -> Json:
-    """Members of any name that fits one pattern, as generators of clients know them."""
-    ((pattern, member),) = members.pop("patternProperties").items()
-    return {**members, "propertyNames": {"pattern": pattern}, "additionalProperties": member}
-
-
-def _any_step(step: Json, operations: Mapping[str, Operation]) -> Json:
-    """The names there are; their parameters stand with each operation."""
-    named = {**step["properties"]["operation"], "enum": list(operations)}
-    return {**step, "properties": {**step["properties"], "operation": named}}
-
-
-def _params_schema(operation: Operation) -> Json:
-    schema = operation.params.model_json_schema(ref_template=_REF)
-    return _inlined(schema)
-
-
-def _inlined(schema: Json) -> Json:
-    """The schema without `$defs`: parameters are small, and their names must not clash."""
-    definitions = schema.pop("$defs", {})
-
-    def resolve(value: Any) -> Any:
-        if isinstance(value, dict):
-            if "$ref" in value:
-                target = definitions[value["$ref"].rpartition("/")[2]]
-                rest = {name: item for name, item in value.items() if name != "$ref"}
-                return resolve({**target, **rest})
-            return {name: resolve(item) for name, item in value.items()}
-        return [resolve(item) for item in value] if isinstance(value, list) else value
-
-    resolved: Json = resolve(schema)
-    return resolved
-
-
-def _body_schema(body: Json, operation: Operation, stem: str) -> Json:
-    properties = dict(body["properties"])
-    properties["operation"] = {"type": "string", "const": operation.name}
-    properties["params"] = {"$ref": _REF.format(model=f"{stem}Params")}
-    least, most = operation.min_inputs, operation.max_inputs
-    properties["inputs"] = _bounded(properties["inputs"], least, most)
-    required = {"operation"}
-    if operation.params.model_json_schema().get("required"):
-        required.add("params")
-    if least and "anyOf" not in properties["inputs"]:
-        required.add("inputs")
-    return {
-        **body,
-        "title": operation.name,
-        "description": operation.summary,
-        "properties": properties,
-        "required": sorted(required),
-    }
-
-
-def _bounded(inputs: Json, least: int, most: int) -> Json:
-    bounds = {"minItems": least, "maxItems": most}
-    if "anyOf" not in inputs:
-        plain = {name: value for name, value in inputs.items() if name != "default"}
-        return {**plain, **bounds}
-    return {
-        **inputs,
-        "anyOf": [
-            {**kind, **bounds} if kind.get("type") == "array" else kind for kind in inputs["anyOf"]
-        ],
-    }
-
-
-def _any_operation(title: str, body: str, operations: Mapping[str, Operation]) -> Json:
-    suffix = body.removesuffix("Request")
-    refs = {operation: _REF.format(model=_pascal(operation) + suffix) for operation in operations}
-    return {
-        "title": title,
-        "oneOf": [{"$ref": ref} for ref in refs.values()],
-        "discriminator": {"propertyName": "operation", "mapping": refs},
-    }
-
-
-def _pascal(name: str) -> str:
-    return "".join(word.capitalize() for word in re.split(r"[._-]", name))
-
-
-# --- operations --------------------------------------------------------------------------------
 
 
 def _operation(endpoint: Endpoint) -> Json:
@@ -337,7 +183,7 @@ def _operation(endpoint: Endpoint) -> Json:
             *_query_parameters(endpoint.query),
             *_header_parameters(endpoint),
         ],
-        "responses": _responses(endpoint),
+        "responses": responses_of(endpoint),
     }
     if endpoint.public:
         described["security"] = []
@@ -355,7 +201,7 @@ def _operation(endpoint: Endpoint) -> Json:
             "content": {"application/offset+octet-stream": {"schema": raw}},
         }
     if endpoint.payload is not None:
-        schema = {"$ref": _REF.format(model=endpoint.payload.__name__)}
+        schema = {"$ref": REF.format(model=endpoint.payload.__name__)}
         described["requestBody"] = {
             "required": any(
                 field.is_required() for field in endpoint.payload.model_fields.values()
@@ -396,10 +242,10 @@ _FORM_BODY: Final[Json] = {
 
 def _put_operation(endpoint: Endpoint, operation: Operation) -> Json:
     described = _operation(endpoint)
-    described["operationId"] = f"put{_pascal(operation.name)}"
+    described["operationId"] = f"put{pascal(operation.name)}"
     described["summary"] = operation.summary
     described["description"] = operation.description
-    params = _params_schema(operation)
+    params = params_schema(operation)
     described["parameters"] = [
         *_from_properties(params),
         *_query_parameters(PutQuery),
@@ -428,11 +274,11 @@ def _file_schema(operation: Operation) -> Json:
 
 
 def _job_body() -> Json:
-    job = {"$ref": _REF.format(model="FormJobRequest")}
+    job = {"$ref": REF.format(model="FormJobRequest")}
     return {
         "required": True,
         "content": {
-            "application/json": {"schema": {"$ref": _REF.format(model="JobRequest")}},
+            "application/json": {"schema": {"$ref": REF.format(model="JobRequest")}},
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
@@ -472,7 +318,7 @@ def _path_parameters(path: str) -> list[Json]:
 
 
 def _query_parameters(model: type[BaseModel] | None) -> list[Json]:
-    return _from_properties(_inlined(model.model_json_schema())) if model is not None else []
+    return _from_properties(inlined(model.model_json_schema())) if model is not None else []
 
 
 def _from_properties(schema: Json) -> list[Json]:
@@ -523,76 +369,3 @@ def _header_parameters(endpoint: Endpoint) -> list[Json]:
 
 def _headers(endpoint: Endpoint) -> tuple[RequestHeader, ...]:
     return (*endpoint.headers, REQUEST_HEADER) if endpoint.keeps_answer else endpoint.headers
-
-
-# --- answers -----------------------------------------------------------------------------------
-
-
-def _responses(endpoint: Endpoint) -> Json:
-    responses: Json = {}
-    for status, answer in endpoint.answers.items():
-        entry: Json = {"description": answer.says}
-        if answer.model is not None:
-            content: Json = {"schema": {"$ref": _REF.format(model=answer.model.__name__)}}
-            if answer.example is not None:
-                content["example"] = answer.example
-            entry["content"] = {answer.media_type: content}
-        elif answer.media_type != "application/json":
-            shown = {"example": answer.example} if answer.example is not None else {}
-            entry["content"] = {answer.media_type: shown}
-        told = {**answer.headers, **(_REPLAYED if endpoint.keeps_answer else {})}
-        if told:
-            entry["headers"] = {
-                name: {"description": text, "schema": {"type": "string"}}
-                for name, text in told.items()
-            }
-        responses[str(status)] = entry
-    responses.update(_problem_responses(all_errors(endpoint)))
-    return dict(sorted(responses.items()))
-
-
-def all_errors(endpoint: Endpoint) -> list[type[FileprocError]]:
-    """What an endpoint may answer beside its successes."""
-    common: list[type[FileprocError]] = []
-    if not endpoint.public:
-        common = [
-            *(BadRequestError, UnauthorizedError, ForbiddenError),
-            *(InvalidRequestError, StoreUnavailableError, IdentityUnavailableError),
-        ]
-    if endpoint.keeps_answer:
-        common += [IdempotencyInFlightError, IdempotencyMismatchError]
-    if endpoint.rate_class is not None:
-        common.append(RateLimitError)
-    return list(dict.fromkeys([*common, *endpoint.errors, FileprocError]))
-
-
-def _problem_responses(errors: Iterable[type[FileprocError]]) -> Json:
-    by_status: dict[int, list[type[FileprocError]]] = {}
-    for error in errors:
-        by_status.setdefault(error.status, []).append(error)
-    return {str(status): _problem_response(status, many) for status, many in by_status.items()}
-
-
-def _phrase(status: int) -> str:
-    """What HTTP calls it; 460 is tus' own."""
-    known = {int(one): one.phrase for one in HTTPStatus}
-    return known.get(status, "Checksum Mismatch")
-
-
-def _problem_response(status: int, errors: Sequence[type[FileprocError]]) -> Json:
-    examples = {
-        error.code: {
-            "summary": error.title,
-            "value": problems.document(error(f"{error.title}."), "5e0c7a91d3b24f68"),
-        }
-        for error in errors
-    }
-    return {
-        "description": _phrase(status) + ": " + ", ".join(f"`{error.code}`" for error in errors),
-        "content": {
-            problems.MEDIA_TYPE: {
-                "schema": {"$ref": _REF.format(model="ProblemView")},
-                "examples": examples,
-            }
-        },
-    }

@@ -6,7 +6,7 @@ from aiohttp import web
 from pydantic_core import to_json
 
 from fileproc.api.context import api_of
-from fileproc.api.models import NoQuery
+from fileproc.api.queries import NoQuery
 from fileproc.api.reading import read_query
 from fileproc.errors import NotFoundError, UnknownOperationError
 from fileproc.operations import find, not_offered

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from fileproc.api.models import StepAsked, TemplateRequest, Variable
+from fileproc.api.job_models import StepAsked
 from fileproc.api.reading import escape
+from fileproc.api.template_models import TemplateRequest, Variable
 from fileproc.errors import InvalidRequestError
 from fileproc.operations import secret_params
 from fileproc.pipelines import pointer_to

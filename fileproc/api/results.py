@@ -15,7 +15,7 @@ from aiohttp import web
 from fileproc.api.accepting import POLL_HINT_S
 from fileproc.api.context import Api, api_of, caller_of
 from fileproc.api.jobs import job_id_of
-from fileproc.api.models import ResultQuery
+from fileproc.api.queries import ResultQuery
 from fileproc.api.reading import read_query
 from fileproc.crashpoints import crash_point
 from fileproc.errors import (

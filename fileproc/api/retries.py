@@ -16,8 +16,8 @@ from fileproc.api.context import Api, Caller, api_of, caller_of
 from fileproc.api.drafts import Draft, Plan, operation_of
 from fileproc.api.idempotency import claimed, key_of
 from fileproc.api.jobs import job_id_of
-from fileproc.api.models import NoQuery, RetryQuery
 from fileproc.api.payload import read_payload
+from fileproc.api.queries import NoQuery, RetryQuery
 from fileproc.api.reading import read_query
 from fileproc.api.retry_models import RetryRequest
 from fileproc.errors import (

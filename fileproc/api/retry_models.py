@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from fileproc.api.models import MAX_PAGE, BatchId, Labels, Moment, Request
+from fileproc.api.fields import MAX_PAGE, BatchId, Labels, Moment, Request
 
 
 class RetryRequest(Request):

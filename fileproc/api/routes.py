@@ -8,6 +8,7 @@ from typing import Final
 
 from fileproc import errors
 from fileproc.api import (
+    answers,
     docs,
     dry_runs,
     examples,
@@ -19,13 +20,14 @@ from fileproc.api import (
     key_routes,
     limit_routes,
     link_routes,
-    models,
     operations,
+    queries,
     results,
     retries,
     retry_models,
     stream_routes,
     submit,
+    template_models,
     templates,
     webhook_routes,
 )
@@ -38,7 +40,7 @@ _TAG = file_routes.TAG
 
 _ACCEPTED = Answer(
     "The job is accepted and safe; follow it at `Location`.",
-    models.JobView,
+    answers.JobView,
     headers={
         "Location": "Address of the job.",
         "Retry-After": "Seconds until it is worth asking.",
@@ -49,7 +51,7 @@ _ACCEPTED = Answer(
 )
 _FINISHED = Answer(
     "The job ended while you waited, or an earlier one answers it.",
-    models.JobView,
+    answers.JobView,
     example=examples.JOB,
 )
 _DONE_OR_DRY = Answer(
@@ -57,7 +59,7 @@ _DONE_OR_DRY = Answer(
     dry_runs.JobOrDryRun,
     example=examples.JOB,
 )
-_JOB = Answer("The job.", models.JobView, example=examples.JOB)
+_JOB = Answer("The job.", answers.JobView, example=examples.JOB)
 
 _LOST: Errors = (errors.NotFoundError, errors.GoneError)
 _IDEMPOTENT: Errors = (
@@ -89,7 +91,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         tag=Tag.SUBMIT,
         summary="Send a file and name an operation",
         answers={200: _DONE_OR_DRY, 202: _ACCEPTED},
-        query=models.PutQuery,
+        query=queries.PutQuery,
         headers=(_KEY, _PREFER),
         body=Body.FILE,
         errors=(*_UPLOAD, errors.KnownFailureError, *_IDEMPOTENT, *_FULL),
@@ -111,7 +113,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             "worker, anew for each attempt."
         ),
         answers={200: _DONE_OR_DRY, 202: _ACCEPTED},
-        query=models.SubmitQuery,
+        query=queries.SubmitQuery,
         headers=(_KEY, _PREFER),
         body=Body.JOB,
         errors=(
@@ -139,12 +141,12 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         answers={
             200: Answer(
                 "A page.",
-                models.JobList,
+                answers.JobList,
                 headers={"Link": 'The next page, `rel="next"`.'},
                 example=examples.PAGE,
             )
         },
-        query=models.ListQuery,
+        query=queries.ListQuery,
     ),
     Endpoint(
         "GET",
@@ -157,7 +159,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         answers={
             200: Answer(
                 "The job.",
-                models.JobView,
+                answers.JobView,
                 headers={
                     "ETag": "Changes with every change of the job.",
                     "Retry-After": "Seconds until it is worth asking again; absent at the end.",
@@ -166,7 +168,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             ),
             304: Answer("It is what you have."),
         },
-        query=models.GetQuery,
+        query=queries.GetQuery,
         headers=(_TAG,),
         errors=_LOST,
     ),
@@ -180,7 +182,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         summary="Download an output",
         description=file_routes.DOWNLOAD,
         answers=file_routes.DOWNLOADED,
-        query=models.ResultQuery,
+        query=queries.ResultQuery,
         headers=file_routes.RANGED,
         errors=(
             *_LOST,
@@ -198,10 +200,10 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         tag=Tag.JOBS,
         summary="Cancel a job",
         answers={
-            200: Answer("It is canceled.", models.JobView, example=examples.CANCELED),
-            202: Answer("It runs; its worker is told and stops it within 2 s.", models.JobView),
+            200: Answer("It is canceled.", answers.JobView, example=examples.CANCELED),
+            202: Answer("It runs; its worker is told and stops it within 2 s.", answers.JobView),
         },
-        query=models.NoQuery,
+        query=queries.NoQuery,
         errors=(*_LOST, errors.WrongStateError),
         scoped=True,
     ),
@@ -217,7 +219,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             "canceled or expired job can be repeated, and only while its inputs are stored."
         ),
         answers={200: _FINISHED, 202: _ACCEPTED},
-        query=models.RetryQuery,
+        query=queries.RetryQuery,
         headers=(_KEY, _PREFER),
         errors=(
             *_LOST,
@@ -244,7 +246,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         answers={
             200: Answer("A part is done.", retry_models.RetriedView, example=examples.RETRIED)
         },
-        query=models.NoQuery,
+        query=queries.NoQuery,
         body=Body.JSON,
         payload=retry_models.RetryRequest,
         sample=examples.RETRY_SAMPLE,
@@ -264,7 +266,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         summary="Delete a job, its files and its outputs",
         description="A running job is canceled first. From now on its address answers 410.",
         answers={204: Answer("It is gone.")},
-        query=models.NoQuery,
+        query=queries.NoQuery,
         errors=_LOST,
         scoped=True,
     ),
@@ -283,10 +285,12 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             'versions are kept. `{"$var": "width"}` in the parameters of a step stands for the '
             "variable `width`, whose value a job gives."
         ),
-        answers={200: Answer("It is kept.", models.TemplateView, example=examples.TEMPLATE)},
-        query=models.NoQuery,
+        answers={
+            200: Answer("It is kept.", template_models.TemplateView, example=examples.TEMPLATE)
+        },
+        query=queries.NoQuery,
         body=Body.JSON,
-        payload=models.TemplateRequest,
+        payload=template_models.TemplateRequest,
         sample=examples.TEMPLATE_SAMPLE,
         errors=(
             errors.NotFoundError,
@@ -308,11 +312,11 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         answers={
             200: Answer(
                 "All of them, each in its newest version.",
-                models.TemplateList,
+                template_models.TemplateList,
                 example={"data": [examples.TEMPLATE]},
             )
         },
-        query=models.NoQuery,
+        query=queries.NoQuery,
     ),
     Endpoint(
         "GET",
@@ -321,8 +325,10 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         operation_id="getTemplate",
         tag=Tag.TEMPLATES,
         summary="Look at a template",
-        answers={200: Answer("The template.", models.TemplateView, example=examples.TEMPLATE)},
-        query=models.TemplateQuery,
+        answers={
+            200: Answer("The template.", template_models.TemplateView, example=examples.TEMPLATE)
+        },
+        query=queries.TemplateQuery,
         errors=(errors.NotFoundError,),
     ),
     Endpoint(
@@ -334,7 +340,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         summary="Delete a template",
         description="With all its versions. Jobs that were made from it have their steps.",
         answers={204: Answer("It is gone.")},
-        query=models.NoQuery,
+        query=queries.NoQuery,
         errors=(errors.NotFoundError,),
     ),
     *limit_routes.ENDPOINTS,
@@ -347,8 +353,8 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         operation_id="listOperations",
         tag=Tag.OPERATIONS,
         summary="List the operations",
-        answers={200: Answer("All of them.", models.OperationList)},
-        query=models.NoQuery,
+        answers={200: Answer("All of them.", answers.OperationList)},
+        query=queries.NoQuery,
     ),
     Endpoint(
         "GET",
@@ -357,8 +363,8 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         operation_id="getOperation",
         tag=Tag.OPERATIONS,
         summary="Look at an operation",
-        answers={200: Answer("The operation.", models.OperationView)},
-        query=models.NoQuery,
+        answers={200: Answer("The operation.", answers.OperationView)},
+        query=queries.NoQuery,
         errors=(errors.NotFoundError,),
     ),
     *grant_routes.ENDPOINTS,
@@ -373,7 +379,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         operation_id="getHealth",
         tag=Tag.SERVICE,
         summary="Whether the process answers",
-        answers={200: Answer("It does.", models.Liveness)},
+        answers={200: Answer("It does.", answers.Liveness)},
         public=True,
     ),
     Endpoint(
@@ -384,8 +390,8 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         tag=Tag.SERVICE,
         summary="Whether requests can be served",
         answers={
-            200: Answer("They can.", models.Readiness, example=examples.READY),
-            503: Answer("They cannot; the checks say why.", models.Readiness),
+            200: Answer("They can.", answers.Readiness, example=examples.READY),
+            503: Answer("They cannot; the checks say why.", answers.Readiness),
         },
         public=True,
     ),

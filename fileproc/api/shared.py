@@ -19,8 +19,8 @@ from fileproc.api import archive, results
 from fileproc.api.body import Body, media_type_of
 from fileproc.api.context import Api, api_of
 from fileproc.api.links import code_of
-from fileproc.api.models import ResultQuery
 from fileproc.api.passwords import matches
+from fileproc.api.queries import ResultQuery
 from fileproc.api.results import Chosen
 from fileproc.api.shared_page import page
 from fileproc.errors import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from fileproc import errors
-from fileproc.api import archive, examples, models, streams
+from fileproc.api import archive, examples, queries, streams
 from fileproc.api.endpoints import Answer, Endpoint, Errors, RequestHeader, Tag
 
 _LAST_EVENT = RequestHeader("Last-Event-ID", "Id of the last event that you got; go on after it.")
@@ -26,7 +26,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             "resumed nor asked for in part."
         ),
         answers={200: Answer("The archive.", media_type="application/zip")},
-        query=models.NoQuery,
+        query=queries.NoQuery,
         errors=(
             *_LOST,
             errors.NotFinishedError,
@@ -54,7 +54,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             200: Answer("The stream.", media_type="text/event-stream", example=examples.JOB_EVENTS),
             204: Answer("There is nothing more to come."),
         },
-        query=models.StreamQuery,
+        query=queries.StreamQuery,
         headers=(_LAST_EVENT,),
         errors=(*_LOST, errors.TooManyStreamsError),
     ),
@@ -75,7 +75,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
                 "The stream.", media_type="text/event-stream", example=examples.OWNER_EVENTS
             )
         },
-        query=models.StreamQuery,
+        query=queries.StreamQuery,
         headers=(_LAST_EVENT,),
         errors=(errors.TooManyStreamsError,),
     ),

@@ -20,7 +20,7 @@ from pydantic_core import to_json
 
 from fileproc.api.context import Api, api_of, caller_of
 from fileproc.api.jobs import job_id_of
-from fileproc.api.models import StreamQuery
+from fileproc.api.queries import StreamQuery
 from fileproc.api.reading import read_query
 from fileproc.errors import GoneError, NotFoundError
 from fileproc.jobs import Job, PipelineProgress

@@ -24,7 +24,8 @@ from fileproc.api.drafts import (
 )
 from fileproc.api.forms import JobForm
 from fileproc.api.idempotency import Claim, claimed, key_of
-from fileproc.api.models import PutQuery, SubmitQuery, job_of_body
+from fileproc.api.job_models import job_of_body
+from fileproc.api.queries import PutQuery, SubmitQuery
 from fileproc.api.reading import parse_json, query_params, read_body, read_query
 from fileproc.api.templates import draft_over
 from fileproc.api.uploads import Uploads, empty_file

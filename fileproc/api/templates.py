@@ -23,22 +23,21 @@ from fileproc.api.drafts import (
     pipeline_of,
     sources_of,
 )
+from fileproc.api.fields import TEMPLATE_NAME
 from fileproc.api.idempotency import Claim
-from fileproc.api.models import (
-    TEMPLATE_NAME,
+from fileproc.api.job_models import (
     FileRef,
     JobRequest,
-    NoQuery,
     OperationAsked,
     PipelineAsked,
     PipelineRequest,
     TemplateAsked,
     TemplateJobRequest,
-    TemplateQuery,
-    TemplateRequest,
 )
 from fileproc.api.placeholders import check, filled, open_steps, with_values
+from fileproc.api.queries import NoQuery, TemplateQuery
 from fileproc.api.reading import parse_json, read_body, read_query
+from fileproc.api.template_models import TemplateRequest
 from fileproc.errors import FileprocError, NotFoundError
 from fileproc.jobs import FileInfo
 from fileproc.pipelines import RepeatedPipeline

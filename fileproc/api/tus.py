@@ -29,7 +29,7 @@ from fileproc.api.examination import give_up
 from fileproc.api.file_models import TusQuery
 from fileproc.api.files import retention_of
 from fileproc.api.holds import Held, held
-from fileproc.api.models import NoQuery
+from fileproc.api.queries import NoQuery
 from fileproc.api.reading import read_query
 from fileproc.api.resumable import Writer
 from fileproc.errors import (

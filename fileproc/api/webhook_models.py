@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, Field
 
-from fileproc.api.models import MAX_PAGE, Events, HookUrl, Query, Request
+from fileproc.api.fields import MAX_PAGE, Events, HookUrl, Query, Request
 from fileproc.store import DeliveryState
 from fileproc.webhooks import LAST
 

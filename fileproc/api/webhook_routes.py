@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from fileproc import errors
-from fileproc.api import examples, models, webhook_models, webhooks
+from fileproc.api import examples, queries, webhook_models, webhooks
 from fileproc.api.endpoints import Answer, Body, Endpoint, Errors, Tag
 
 _JSON: Errors = (
@@ -37,7 +37,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
                 example=examples.NEW_WEBHOOK,
             )
         },
-        query=models.NoQuery,
+        query=queries.NoQuery,
         body=Body.JSON,
         payload=webhook_models.WebhookRequest,
         sample=examples.WEBHOOK_SAMPLE,
@@ -58,7 +58,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
                 example={"data": [examples.WEBHOOK]},
             )
         },
-        query=models.NoQuery,
+        query=queries.NoQuery,
     ),
     Endpoint(
         "GET",
@@ -68,7 +68,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         tag=Tag.WEBHOOKS,
         summary="Look at a webhook",
         answers={200: Answer("The webhook.", webhook_models.WebhookView, example=examples.WEBHOOK)},
-        query=models.NoQuery,
+        query=queries.NoQuery,
         errors=(errors.NotFoundError,),
     ),
     Endpoint(
@@ -83,7 +83,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             "while it is disabled is not sent later."
         ),
         answers={200: Answer("The webhook.", webhook_models.WebhookView, example=examples.WEBHOOK)},
-        query=models.NoQuery,
+        query=queries.NoQuery,
         body=Body.JSON,
         payload=webhook_models.WebhookPatch,
         errors=(*_SAME, *_JSON),
@@ -97,7 +97,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         summary="Delete a webhook",
         description="With its log and all that waits for it.",
         answers={204: Answer("It is gone.")},
-        query=models.NoQuery,
+        query=queries.NoQuery,
         errors=_SAME,
     ),
     Endpoint(
@@ -119,7 +119,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
                 example=examples.NEW_WEBHOOK,
             )
         },
-        query=models.NoQuery,
+        query=queries.NoQuery,
         errors=(errors.NotFoundError,),
         secrets=("secret",),
     ),
@@ -132,7 +132,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         summary="Send a test message",
         description="Of the type `webhook.test`, signed and repeated as any other.",
         answers={202: _QUEUED},
-        query=models.NoQuery,
+        query=queries.NoQuery,
         errors=(*_SAME, errors.WebhookDisabledError, errors.QuotaError),
     ),
     Endpoint(
@@ -165,7 +165,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         tag=Tag.WEBHOOKS,
         summary="Look at a delivery and what it says",
         answers={200: Answer("The delivery.", webhook_models.DeliveryDetail)},
-        query=models.NoQuery,
+        query=queries.NoQuery,
         errors=(errors.NotFoundError,),
     ),
     Endpoint(
@@ -177,7 +177,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         summary="Send a delivery once more",
         description="With the same `webhook-id` and body, whether it had succeeded or failed.",
         answers={202: _QUEUED},
-        query=models.NoQuery,
+        query=queries.NoQuery,
         errors=(
             errors.NotFoundError,
             errors.WebhookPendingError,

@@ -12,8 +12,8 @@ from pydantic_core import from_json, to_json
 
 from fileproc.api.context import api_of, caller_of
 from fileproc.api.drafts import check_hook_url
-from fileproc.api.models import NoQuery
 from fileproc.api.payload import read_payload
+from fileproc.api.queries import NoQuery
 from fileproc.api.reading import read_query
 from fileproc.api.webhook_models import DeliveriesQuery, WebhookPatch, WebhookRequest
 from fileproc.errors import (

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fileproc.api import examples
-from fileproc.api.models import JobList, JobView, Readiness
+from fileproc.api.answers import JobList, JobView, Readiness
 from fileproc.operations import offered
 from fileproc.settings import Auth
 from fileproc.store import Role, Store

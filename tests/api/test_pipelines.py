@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fileproc.api.models import JobView
+from fileproc.api.answers import JobView
 from fileproc.store import Settlement
 from support.http import field, file_part, form, jpeg, problem, submit
 

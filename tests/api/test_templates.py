@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fileproc.api import examples
-from fileproc.api.models import TemplateView
+from fileproc.api.template_models import TemplateView
 from fileproc.settings import Auth
 from fileproc.store import Role
 from fileproc.store import templates as stored

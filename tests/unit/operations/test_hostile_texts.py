@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from fileproc.api.models import TemplateRequest
 from fileproc.api.placeholders import filled
+from fileproc.api.template_models import TemplateRequest
 from fileproc.objects import content_disposition
 from fileproc.objects.names import clean_name as clean_for_header
 from fileproc.operations import BadInput, Input, Work, clean_name, find

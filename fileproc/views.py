@@ -32,11 +32,6 @@ _UNKNOWN: Final = {"queue_position": None, "eta_s": None}
 _UNKNOWN_TEXT: Final = to_json(_UNKNOWN)[1:-1]
 
 
-def page_body(jobs: list[Job], next_cursor: str | None) -> bytes:
-    """A page of jobs as JSON."""
-    return to_json({"data": [job_view(job) for job in jobs], "next_cursor": next_cursor})
-
-
 def job_view(job: Job) -> dict[str, Any]:
     """The members of `JobView`; pydantic's JSON writes times and models among them."""
     document = job.document

@@ -63,14 +63,7 @@ BATCH_ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         operation_id="listBatches",
         tag=Tag.BATCHES,
         summary="List your batches, newest first",
-        answers={
-            200: Answer(
-                "A page.",
-                batch_models.BatchList,
-                headers={"Link": 'The next page, `rel="next"`.'},
-                example={"data": [examples.BATCH], "next_cursor": None},
-            )
-        },
+        answers={200: Answer.page(batch_models.BatchList, examples.BATCH)},
         query=queries.PageQuery,
     ),
     Endpoint(

@@ -13,6 +13,7 @@ from fileproc.api.accepting import POLL_HINT_S, new_job
 from fileproc.api.context import Api, Caller, api_of, caller_of
 from fileproc.api.idempotency import claimed, fingerprint, key_of
 from fileproc.api.manifest import Drafted, drafted, read_batch
+from fileproc.api.pages import page_answer
 from fileproc.api.queries import NoQuery, PageQuery
 from fileproc.api.reading import read_query
 from fileproc.api.reuse import with_answer
@@ -114,12 +115,7 @@ async def list_batches(request: web.Request) -> web.StreamResponse:
     page = await api.resources.store.batches.list(
         caller.owner, cursor=query.cursor, limit=query.limit
     )
-    headers = {}
-    if page.next_cursor:
-        onward = request.rel_url.update_query(cursor=page.next_cursor)
-        headers["Link"] = f'<{onward.path_qs}>; rel="next"'
-    data = {"data": [batch_view(each) for each in page.batches], "next_cursor": page.next_cursor}
-    return web.Response(body=to_json(data), headers=headers, content_type=_JSON)
+    return page_answer(request, map(batch_view, page.batches), page.next_cursor)
 
 
 async def cancel_batch(request: web.Request) -> web.StreamResponse:

@@ -85,6 +85,16 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
     example: Any = None
 
+    @classmethod
+    def page(cls, model: type[BaseModel], entry: Any) -> Answer:
+        """A page of a list, as `pages.page_answer` makes it, with this entry for an example."""
+        return cls(
+            "A page.",
+            model,
+            headers={"Link": 'The next page, `rel="next"`.'},
+            example={"data": [entry], "next_cursor": None},
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class RequestHeader:

@@ -174,8 +174,6 @@ data: {{"object": "move", "job_id": "{JOB_ID}", "move": "claim",
 data: "state": "running", "version": 2, "at": "2026-11-22T08:15:30.124000Z", "error_code": null}}
 """
 
-PAGE: Final[dict[str, Any]] = {"data": [JOB], "next_cursor": None}
-
 BATCH: Final[dict[str, Any]] = {
     "id": BATCH_ID,
     "object": "batch",

@@ -102,14 +102,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         tag=Tag.FILES,
         summary="List the files you uploaded, newest first",
         description="Those that came with a job stand in its `inputs`.",
-        answers={
-            200: Answer(
-                "A page.",
-                file_models.FileList,
-                headers={"Link": 'The next page, `rel="next"`.'},
-                example={"data": [examples.FILE], "next_cursor": None},
-            )
-        },
+        answers={200: Answer.page(file_models.FileList, examples.FILE)},
         query=file_models.FilesQuery,
     ),
     Endpoint(

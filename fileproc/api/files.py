@@ -13,6 +13,7 @@ from fileproc.api.body import Body, media_type_of
 from fileproc.api.context import Api, api_of, caller_of
 from fileproc.api.file_models import FileQuery, FilesQuery
 from fileproc.api.multipart import Form, boundary_of
+from fileproc.api.pages import page_answer
 from fileproc.api.queries import NoQuery
 from fileproc.api.reading import read_query
 from fileproc.api.results import Chosen, hand_out, safe_type
@@ -160,12 +161,7 @@ async def list_files(request: web.Request) -> web.StreamResponse:
     page = await api.resources.store.files.list(
         caller.owner, cursor=query.cursor, limit=query.limit
     )
-    headers = {}
-    if page.next_cursor:
-        onward = request.rel_url.update_query(cursor=page.next_cursor)
-        headers["Link"] = f'<{onward.path_qs}>; rel="next"'
-    body = {"data": [file_view(file) for file in page.files], "next_cursor": page.next_cursor}
-    return web.Response(body=to_json(body), headers=headers, content_type=_JSON)
+    return page_answer(request, map(file_view, page.files), page.next_cursor)
 
 
 async def get_file(request: web.Request) -> web.StreamResponse:

@@ -6,13 +6,14 @@ from aiohttp import ETag, web
 
 from fileproc.api.accepting import POLL_HINT_S, follow
 from fileproc.api.context import api_of, caller_of
+from fileproc.api.pages import page_answer
 from fileproc.api.queries import GetQuery, ListQuery, NoQuery
 from fileproc.api.reading import read_query
 from fileproc.crashpoints import crash_point
 from fileproc.errors import NotFoundError
 from fileproc.ids import is_id
 from fileproc.store import JobFilter
-from fileproc.views import job_body, page_body, with_outlook
+from fileproc.views import job_body, job_view, with_outlook
 
 _JSON = "application/json"
 
@@ -70,14 +71,7 @@ async def list_jobs(request: web.Request) -> web.StreamResponse:
     page = await api.resources.store.jobs.list(
         caller.owner, wanted, cursor=query.cursor, limit=query.limit
     )
-    headers = {}
-    if page.next_cursor:
-        # Relative, so that it is right behind any proxy (RFC 8288 resolves it).
-        onward = request.rel_url.update_query(cursor=page.next_cursor)
-        headers["Link"] = f'<{onward.path_qs}>; rel="next"'
-    return web.Response(
-        body=page_body(page.jobs, page.next_cursor), headers=headers, content_type=_JSON
-    )
+    return page_answer(request, map(job_view, page.jobs), page.next_cursor)
 
 
 async def cancel_job(request: web.Request) -> web.StreamResponse:

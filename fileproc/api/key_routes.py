@@ -51,14 +51,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             "One that was revoked or has expired is shown for 90 days more. With `owner`, a page "
             "may be short and still have a cursor."
         ),
-        answers={
-            200: Answer(
-                "A page.",
-                key_models.KeyList,
-                headers={"Link": 'The next page, `rel="next"`.'},
-                example={"data": [examples.KEY], "next_cursor": None},
-            )
-        },
+        answers={200: Answer.page(key_models.KeyList, examples.KEY)},
         query=key_models.KeyListQuery,
         role=Role.ADMIN,
     ),

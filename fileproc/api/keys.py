@@ -10,6 +10,7 @@ from pydantic_core import to_json
 
 from fileproc.api.context import api_of, caller_of
 from fileproc.api.key_models import KeyListQuery, KeyRequest, RotateRequest
+from fileproc.api.pages import page_answer
 from fileproc.api.payload import read_payload
 from fileproc.api.queries import NoQuery
 from fileproc.api.reading import read_query
@@ -48,12 +49,7 @@ async def list_keys(request: web.Request) -> web.StreamResponse:
     page = await api_of(request).resources.store.keys.page(
         owner=query.owner, cursor=query.cursor, limit=query.limit
     )
-    headers = {}
-    if page.next_cursor:
-        onward = request.rel_url.update_query(cursor=page.next_cursor)
-        headers["Link"] = f'<{onward.path_qs}>; rel="next"'
-    body = to_json({"data": [_view(info) for info in page.keys], "next_cursor": page.next_cursor})
-    return web.Response(body=body, headers=headers, content_type=_JSON)
+    return page_answer(request, map(_view, page.keys), page.next_cursor)
 
 
 async def get_key(request: web.Request) -> web.StreamResponse:

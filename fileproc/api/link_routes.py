@@ -58,14 +58,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         tag=Tag.LINKS,
         summary="List your links, newest first",
         description="Those that have ended are listed for a week.",
-        answers={
-            200: Answer(
-                "A page.",
-                link_models.LinkList,
-                headers={"Link": 'The next page, `rel="next"`.'},
-                example={"data": [examples.LINK], "next_cursor": None},
-            )
-        },
+        answers={200: Answer.page(link_models.LinkList, examples.LINK)},
         query=queries.LinkListQuery,
     ),
     Endpoint(

@@ -11,6 +11,7 @@ from pydantic_core import to_json
 
 from fileproc.api.context import api_of, caller_of
 from fileproc.api.link_models import LinkRequest
+from fileproc.api.pages import page_answer
 from fileproc.api.passwords import hashed
 from fileproc.api.payload import read_payload
 from fileproc.api.queries import LinkListQuery, NoQuery, ResultQuery
@@ -93,12 +94,7 @@ async def list_links(request: web.Request) -> web.StreamResponse:
         caller.owner, after=query.cursor, limit=query.limit
     )
     onward = links[-1].code if more and links else None
-    headers = {}
-    if onward:
-        address = request.rel_url.update_query(cursor=onward)
-        headers["Link"] = f'<{address.path_qs}>; rel="next"'
-    body = to_json({"data": [_view(link) for link in links], "next_cursor": onward})
-    return web.Response(body=body, headers=headers, content_type=_JSON)
+    return page_answer(request, map(_view, links), onward)
 
 
 async def get_link(request: web.Request) -> web.StreamResponse:

@@ -138,14 +138,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         description=(
             "Where a filter leaves few of many, a page may be short and still have a cursor."
         ),
-        answers={
-            200: Answer(
-                "A page.",
-                answers.JobList,
-                headers={"Link": 'The next page, `rel="next"`.'},
-                example=examples.PAGE,
-            )
-        },
+        answers={200: Answer.page(answers.JobList, examples.JOB)},
         query=queries.ListQuery,
     ),
     Endpoint(

@@ -146,14 +146,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             "What is over is kept for a week, the last 200 of each webhook (settings). With "
             "`state`, a page may be short and still have a cursor."
         ),
-        answers={
-            200: Answer(
-                "A page.",
-                webhook_models.DeliveryList,
-                headers={"Link": 'The next page, `rel="next"`.'},
-                example={"data": [examples.DELIVERY], "next_cursor": None},
-            )
-        },
+        answers={200: Answer.page(webhook_models.DeliveryList, examples.DELIVERY)},
         query=webhook_models.DeliveriesQuery,
         errors=(errors.NotFoundError,),
     ),

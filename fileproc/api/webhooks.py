@@ -12,6 +12,7 @@ from pydantic_core import from_json, to_json
 
 from fileproc.api.context import api_of, caller_of
 from fileproc.api.drafts import check_hook_url
+from fileproc.api.pages import page_answer
 from fileproc.api.payload import read_payload
 from fileproc.api.queries import NoQuery
 from fileproc.api.reading import read_query
@@ -172,12 +173,7 @@ async def list_deliveries(request: web.Request) -> web.StreamResponse:
         limit=query.limit,
     )
     cursor = _cursor(*onward) if onward else None
-    headers = {}
-    if cursor:
-        address = request.rel_url.update_query(cursor=cursor)
-        headers["Link"] = f'<{address.path_qs}>; rel="next"'
-    body = {"data": [_delivery_view(each) for each in found], "next_cursor": cursor}
-    return _answer(body, headers=headers)
+    return page_answer(request, map(_delivery_view, found), cursor)
 
 
 async def get_delivery(request: web.Request) -> web.StreamResponse:

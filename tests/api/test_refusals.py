@@ -407,7 +407,7 @@ async def test_an_error_nobody_foresaw_shows_its_request_id_and_nothing_else(
 ) -> None:
     from fileproc.api import jobs
 
-    monkeypatch.setattr(jobs, "page_body", lambda *_: 1 / 0)
+    monkeypatch.setattr(jobs, "page_answer", lambda *_: 1 / 0)
     answer = await api.get("/v1/jobs", headers={"X-Request-ID": "find-me"})
     document = await problem(answer, 500, "internal_error")
     assert document["request_id"] == "find-me"

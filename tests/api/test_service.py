@@ -115,7 +115,7 @@ async def test_what_an_operator_may_know_is_in_the_log_and_not_in_the_answer(
     def broken(*_: Any) -> bytes:
         raise RuntimeError("host db7.internal")
 
-    monkeypatch.setattr(jobs, "page_body", broken)
+    monkeypatch.setattr(jobs, "page_answer", broken)
     with capture_logs() as logs:
         answer = await api.get("/v1/jobs")
     await problem(answer, 500, "internal_error")

@@ -241,7 +241,11 @@ def batch_path(batch_id: str) -> str:
 def batch_view(batch: Batch) -> dict[str, Any]:
     """The members of `BatchView`."""
     path = batch_path(batch.id)
-    links = {"self": path, "jobs": f"/v1/jobs?batch={batch.id}"}
+    links = {
+        "self": path,
+        "jobs": f"/v1/jobs?batch={batch.id}",
+        "events": path + "/events",
+    }
     if not batch.completed:
         links["cancel"] = path + "/cancel"
     return {
@@ -253,6 +257,17 @@ def batch_view(batch: Batch) -> dict[str, Any]:
         "metadata": batch.document.metadata,
         "webhook": batch.document.webhook,
         "total": batch.total,
+        **batch_progress(batch),
+        "created_at": batch.created_at,
+        "finished_at": batch.finished_at,
+        "expires_at": batch.expires_at,
+        "links": links,
+    }
+
+
+def batch_progress(batch: Batch) -> dict[str, Any]:
+    """The members of `BatchView` that change with its jobs."""
+    return {
         "counts": {state: batch.counts.get(state, 0) for state in JobState},
         "progress": {
             "done": batch.done,
@@ -260,10 +275,6 @@ def batch_view(batch: Batch) -> dict[str, Any]:
             "unit": "jobs",
             "percent": round(batch.done / batch.total * 100, 1),
         },
-        "created_at": batch.created_at,
-        "finished_at": batch.finished_at,
-        "expires_at": batch.expires_at,
-        "links": links,
     }
 
 

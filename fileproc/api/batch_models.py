@@ -77,6 +77,7 @@ class BatchProgress(BaseModel):
 class BatchLinks(BaseModel):
     self: str
     jobs: str
+    events: str
     cancel: str | None = Field(None, description="There while some of its jobs are not over.")
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _JSON = "application/json"
 
 
-def _id_of(request: web.Request) -> str:
+def batch_id_of(request: web.Request) -> str:
     """The id in the address.
 
     Raises:
@@ -101,7 +101,7 @@ def _replayed(claim: Replay, new: NewBatch) -> str:
 async def get_batch(request: web.Request) -> web.StreamResponse:
     """`GET /v1/batches/{batch}`."""
     api, caller = api_of(request), caller_of(request)
-    batch_id = _id_of(request)
+    batch_id = batch_id_of(request)
     read_query(NoQuery, request.query)
     batch = await api.resources.store.batches.get(caller.owner, batch_id)
     headers = {} if batch.completed else {"Retry-After": str(POLL_HINT_S)}
@@ -121,7 +121,7 @@ async def list_batches(request: web.Request) -> web.StreamResponse:
 async def cancel_batch(request: web.Request) -> web.StreamResponse:
     """`POST /v1/batches/{batch}/cancel`: 200 if it is over, 202 if workers are still told."""
     api, caller = api_of(request), caller_of(request)
-    batch_id = _id_of(request)
+    batch_id = batch_id_of(request)
     read_query(NoQuery, request.query)
     batch = await api.resources.store.batches.cancel(caller.owner, batch_id)
     return web.Response(

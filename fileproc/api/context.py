@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
@@ -32,6 +33,8 @@ class Caller:
         scopes: what it may start jobs of; () is no bound.
         key_id: of the api key, '' where there is none.
         grant: of an upload token, what it is for (JSON); '' for all others.
+        granted_by: id of the key that made it; '' for all others.
+        valid_until: when what was shown ends by itself.
     """
 
     owner: str
@@ -39,6 +42,8 @@ class Caller:
     scopes: tuple[str, ...] = ()
     key_id: str = ""
     grant: str = ""
+    granted_by: str = ""
+    valid_until: datetime | None = None
 
     @property
     def counted_as(self) -> str:

@@ -174,6 +174,23 @@ data: {{"object": "move", "job_id": "{JOB_ID}", "move": "claim",
 data: "state": "running", "version": 2, "at": "2026-11-22T08:15:30.124000Z", "error_code": null}}
 """
 
+BATCH_EVENTS: Final = f"""\
+retry: 3000
+id: 1795335330120-0.0
+event: batch
+data: {{"id": "{BATCH_ID}", "state": "running", ...}}
+
+id: {_MOVE_AT}
+event: move
+data: {{"object": "move", "job_id": "{JOB_ID}", "move": "claim",
+data: "state": "running", "version": 2, "at": "2026-11-22T08:15:30.124000Z", "error_code": null}}
+
+event: progress
+data: {{"object": "progress", "batch_id": "{BATCH_ID}",
+data: "counts": {{"queued": 80, "running": 4, "succeeded": 165, ...}},
+data: "progress": {{"done": 166, "total": 250, "unit": "jobs", "percent": 66.4}}}}
+"""
+
 BATCH: Final[dict[str, Any]] = {
     "id": BATCH_ID,
     "object": "batch",
@@ -200,6 +217,7 @@ BATCH: Final[dict[str, Any]] = {
     "links": {
         "self": f"/v1/batches/{BATCH_ID}",
         "jobs": f"/v1/jobs?batch={BATCH_ID}",
+        "events": f"/v1/batches/{BATCH_ID}/events",
         "cancel": f"/v1/batches/{BATCH_ID}/cancel",
     },
 }

@@ -178,7 +178,15 @@ async def authenticate(request: web.Request) -> Caller:
 
 
 def _caller_of(key: KeyInfo) -> Caller:
-    return Caller(key.owner, key.role, key.scopes, key.id, key.grant)
+    return Caller(
+        owner=key.owner,
+        role=key.role,
+        scopes=key.scopes,
+        key_id=key.id,
+        grant=key.grant,
+        granted_by=key.granted_by,
+        valid_until=key.valid_until,
+    )
 
 
 def _request_id(request: web.Request) -> str:

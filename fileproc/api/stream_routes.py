@@ -47,8 +47,8 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             "end, `move` for every change of its state, and `progress`. With `Last-Event-ID` the "
             "moves since then come first, and no `job`; where they are no longer known, `reset` "
             "and `job`. `end` says why the stream ends: `final`, or `time`, `draining`, `slow`, "
-            "`gap`, after which a reader comes back. A reader that has had everything of a job "
-            "that is over gets 204, and does not."
+            "`gap`, `key`, after which a reader comes back. A reader that has had everything of a "
+            "job that is over gets 204, and does not."
         ),
         answers={
             200: Answer("The stream.", media_type="text/event-stream", example=examples.JOB_EVENTS),
@@ -57,6 +57,29 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         query=queries.StreamQuery,
         headers=(_LAST_EVENT,),
         errors=(*_LOST, errors.TooManyStreamsError),
+    ),
+    Endpoint(
+        "GET",
+        "/v1/batches/{batch}/events",
+        streams.batch_events,
+        operation_id="getBatchEvents",
+        tag=Tag.BATCHES,
+        summary="Follow a batch",
+        description=(
+            "Server-sent events: `batch` (as `GET /v1/batches/{batch}` has it) at the beginning "
+            "and at the end, `move` for every change of state of its jobs, and, at most once a "
+            "second, `progress` with the counts that they come to. Otherwise as the stream of one "
+            "job; it ends with the last of the jobs."
+        ),
+        answers={
+            200: Answer(
+                "The stream.", media_type="text/event-stream", example=examples.BATCH_EVENTS
+            ),
+            204: Answer("There is nothing more to come."),
+        },
+        query=queries.StreamQuery,
+        headers=(_LAST_EVENT,),
+        errors=(errors.NotFoundError, errors.TooManyStreamsError),
     ),
     Endpoint(
         "GET",

@@ -1,8 +1,7 @@
-"""Server-sent events: a job, or all jobs of an owner, followed as they move.
+"""Server-sent events: a job, a batch, or all jobs of an owner, followed as they move.
 
-Source of the format: the HTML standard, section 9.2, "Server-sent events". A reader whose
-connection breaks comes back by itself, with the id of the last event that it got; the moves since
-then are sent from memory. A reader that is told 204 does not come back.
+A reader whose connection breaks comes back by itself, with the id of the last event that it got;
+the moves since then are sent from memory. A reader that is told 204 does not come back.
 """
 
 from __future__ import annotations
@@ -13,105 +12,43 @@ import socket
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Final, Protocol
+from typing import Final
 
 from aiohttp import web
-from pydantic_core import to_json
 
-from fileproc.api.context import Api, api_of, caller_of
+from fileproc.api import frames
+from fileproc.api.batches import batch_id_of
+from fileproc.api.context import Api, Caller, api_of, caller_of
+from fileproc.api.followed import Followed, FollowedBatch, FollowedJob, FollowedOwner, Snapshot
 from fileproc.api.jobs import job_id_of
+from fileproc.api.middleware import authenticate
 from fileproc.api.queries import StreamQuery
 from fileproc.api.reading import read_query
-from fileproc.errors import GoneError, NotFoundError
-from fileproc.jobs import Job, PipelineProgress
-from fileproc.store import Break, Moved, Position, Progressed, Subscription, Topic
-from fileproc.telemetry import STREAMS_ENDED, get_logger
-from fileproc.views import job_body, with_outlook
+from fileproc.errors import GoneError, NotFoundError, StoreUnavailableError
+from fileproc.store import Break, Moved, Position, Subscription, Topic
+from fileproc.telemetry import STREAMS_ENDED
 
 BEAT_S: Final = 15.0  # below the patience of every proxy we know of
 WRITE_S: Final = 30.0
 _BUFFER_BYTES: Final = 16 * 1024  # unsent bytes above which a reader is waited for
 _DEAD_MS: Final = 60_000  # without an acknowledgement a connection is given up
-_COME_BACK_MS: Final = (2_000, 6_000)  # at random, so that not all come back at once
+TALLY_S: Final = 1.0  # so often a reader is told what many moves come to, at most
 _AHEAD_MS: Final = 60_000  # so far another process of ours may be ahead of this one, at most
 _SAME_MS: Final = 5  # a job's end and the entry that tells of it are dated by two calls
-_BEAT: Final = b": \n\n"
-
-log = get_logger(__name__)
 
 
 class End(StrEnum):
     """Why a stream ends."""
 
-    FINAL = "final"  # the job is over
+    FINAL = "final"  # the job, or the batch, is over
     TIME = "time"  # it lasted as long as it may, or was to
     DRAINING = "draining"  # the server stops; another one takes over
     SLOW = "slow"  # the reader fell too far behind
     GAP = "gap"  # the server lost a part of the events
+    KEY = "key"  # the key or token that it was opened with is over, or has another secret
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What is followed, as it is now.
-
-    Attributes:
-        name: of the event that it is sent as.
-        version: moves up to this are in it.
-        ended_ms: when it came to its end, after which nothing happens.
-    """
-
-    name: str
-    data: bytes
-    version: int = 0
-    ended_ms: int | None = None
-    progress: bytes = b""  # the frame of the latest
-
-
-class Followed(Protocol):
-    """What can be followed; a batch would be a third."""
-
-    @property
-    def topic(self) -> Topic: ...
-
-    async def snapshot(self) -> Snapshot:
-        """Raises NotFoundError, GoneError or StoreUnavailableError."""
-
-
-@dataclass(frozen=True, slots=True)
-class FollowedJob:
-    api: Api
-    owner: str
-    job_id: str
-
-    @property
-    def topic(self) -> Topic:
-        return Topic.job(self.job_id)
-
-    async def snapshot(self) -> Snapshot:
-        job = await self.api.resources.store.jobs.get(self.owner, self.job_id)
-        ended = int(job.finished_at.timestamp() * 1000) if job.finished_at else None
-        outlook = await self.api.resources.store.outlooks.of(job)
-        return Snapshot(
-            "job",
-            with_outlook(job_body(job), outlook.position, outlook.eta_s),
-            version=job.version,
-            ended_ms=ended if job.state.final else None,
-            progress=_progress_of(job),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class FollowedOwner:
-    api: Api
-    owner: str
-
-    @property
-    def topic(self) -> Topic:
-        return Topic.owner(self.owner)
-
-    async def snapshot(self) -> Snapshot:
-        counts = await self.api.resources.store.jobs.counts(self.owner)
-        return Snapshot("owner", to_json({"object": "owner", "jobs": counts}))
+_BROKEN: Final = {Break.SLOW: End.SLOW, Break.GAP: End.GAP, Break.KEY: End.KEY}
 
 
 # --- the handlers ------------------------------------------------------------------------------
@@ -132,14 +69,23 @@ async def owner_events(request: web.Request) -> web.StreamResponse:
     return await _follow(request, followed, wait)
 
 
+async def batch_events(request: web.Request) -> web.StreamResponse:
+    """`GET /v1/batches/{batch}/events`."""
+    batch_id = batch_id_of(request)
+    wait = read_query(StreamQuery, request.query).wait
+    followed = FollowedBatch(api_of(request), caller_of(request).owner, batch_id)
+    return await _follow(request, followed, wait)
+
+
 async def _follow(request: web.Request, followed: Followed, wait: int | None) -> web.StreamResponse:
-    api, owner = api_of(request), caller_of(request).owner
+    api, caller = api_of(request), caller_of(request)
     feed = api.resources.store.feed
-    # Subscribed first, read then: no move falls between the two.
-    with api.places.taken(owner), feed.subscribe(followed.topic) as news:
-        here = await feed.position()
-        snapshot = await followed.snapshot()
-        opening = _opening(followed, snapshot, here, request.headers.get("Last-Event-ID"), api)
+    keys = [Topic.key(key_id) for key_id in (caller.key_id, caller.granted_by) if key_id]
+    # Subscribed first, read then: no move falls between the two, and no end of the key.
+    with api.places.taken(caller.owner), feed.subscribe(followed.topic, *keys) as news:
+        if keys:
+            await authenticate(request)
+        opening = await _opened(followed, request.headers.get("Last-Event-ID"), api)
         if opening is None:
             return web.Response(status=204)
         response = web.StreamResponse(headers={"X-Accel-Buffering": "no"})
@@ -148,9 +94,20 @@ async def _follow(request: web.Request, followed: Followed, wait: int | None) ->
         if request.method == "HEAD":
             await response.prepare(request)
             return response
-        life_s = api.settings.stream_life_s * random.uniform(0.8, 1)  # noqa: S311 - spreads load
         stream = _Stream(request, response, followed, news, opening)
-        return await stream.run(life_s if wait is None else min(wait, life_s))
+        return await stream.run(*_life(api, caller, wait))
+
+
+def _life(api: Api, caller: Caller, wait: int | None) -> tuple[float, End]:
+    """How long a stream lasts at most (s), and why it ends then."""
+    life_s = api.settings.stream_life_s * random.uniform(0.8, 1)  # noqa: S311 - spreads load
+    if wait is not None:
+        life_s = min(wait, life_s)
+    if caller.valid_until is not None:
+        valid_s = (caller.valid_until - datetime.now(UTC)).total_seconds()
+        if valid_s < life_s:
+            return valid_s, End.KEY
+    return life_s, End.TIME
 
 
 # --- how a stream begins -----------------------------------------------------------------------
@@ -164,12 +121,27 @@ class Opening:
         sent: the reader has everything up to here.
         version: moves of the followed job up to this need not be told.
         over: there is nothing more to come.
+        told_end: a move that ends it is among the frames.
     """
 
     frames: bytes
     sent: Position
     version: int
     over: bool
+    told_end: bool = False
+
+
+async def _opened(followed: Followed, last: str | None, api: Api) -> Opening | None:
+    opening = await _looked(followed, last, api)
+    if opening is not None and opening.told_end and not opening.over:
+        # It ended while it was read: else the reader would wait for an end that it has been told.
+        opening = await _looked(followed, last, api)
+    return opening
+
+
+async def _looked(followed: Followed, last: str | None, api: Api) -> Opening | None:
+    here = await api.resources.store.feed.position()
+    return _opening(followed, await followed.snapshot(), here, last, api)
 
 
 def _opening(
@@ -179,21 +151,21 @@ def _opening(
     over = snapshot.ended_ms is not None
     since = Position.read(last) if last is not None else None
     if since is None or since.ms > here.ms + _AHEAD_MS:
-        reset = b"" if last is None else _reset("The Last-Event-ID is not one of this server.")
-        return _fresh(snapshot, here, reset)
+        why = "The Last-Event-ID is not one of this server."
+        return _fresh(snapshot, here, b"" if last is None else frames.reset(why))
     missed = api.resources.store.feed.history.since(since, followed.topic.has)
     if over and not missed and since.ms >= (snapshot.ended_ms or 0) - _SAME_MS:
         return None
     if missed is None:
-        return _fresh(snapshot, here, _reset("The events since then are no longer kept."))
-    frames = [_retry(), *map(frame_of, missed)]
+        return _fresh(snapshot, here, frames.reset("The events since then are no longer kept."))
+    told = [frames.retry(), *map(frames.frame_of, missed)]
     sent = missed[-1].position if missed else since
     if over:
         sent = max(sent, Position(snapshot.ended_ms or 0, 0, 0))
-        frames += [_frame(snapshot.name, snapshot.data, sent), _end(End.FINAL)]
+        told += [frames.frame(snapshot.name, snapshot.data, sent), frames.end(End.FINAL)]
     else:
-        frames.append(snapshot.progress)
-    return Opening(b"".join(frames), sent, 0, over)
+        told.append(snapshot.progress)
+    return Opening(b"".join(told), sent, 0, over, any(map(followed.ended_by, missed)))
 
 
 def _fresh(snapshot: Snapshot, here: Position, before: bytes) -> Opening:
@@ -202,10 +174,10 @@ def _fresh(snapshot: Snapshot, here: Position, before: bytes) -> Opening:
     if snapshot.ended_ms is not None:
         # Whatever this process has read by now: a reader that comes back has seen the end.
         sent = max(here, Position(snapshot.ended_ms, 0, 0))
-    frames = [_retry(), before, _frame(snapshot.name, snapshot.data, sent)]
+    told = [frames.retry(), before, frames.frame(snapshot.name, snapshot.data, sent)]
     if over:
-        frames.append(_end(End.FINAL))
-    return Opening(b"".join(frames), here, snapshot.version, over)
+        told.append(frames.end(End.FINAL))
+    return Opening(b"".join(told), here, snapshot.version, over)
 
 
 # --- how it goes on ----------------------------------------------------------------------------
@@ -228,42 +200,72 @@ class _Stream:
         self._followed = followed
         self._news = news
         self._opening = opening
+        self._tally_at: float | None = None  # by the loop's clock
+        self._tallied_at = -TALLY_S
 
-    async def run(self, life_s: float) -> web.StreamResponse:
+    async def run(self, life_s: float, at_its_end: End) -> web.StreamResponse:
         deadline = asyncio.get_running_loop().time() + life_s
         await self._response.prepare(self._request)
         _bound(self._request.transport)
         await self._write(self._opening.frames)
         end = End.FINAL
         if not self._opening.over:
-            end = await self._live(deadline)
-            await self._write(_end(end))
+            end = await self._live(deadline) or at_its_end
+            await self._write(frames.end(end))
         STREAMS_ENDED.labels(end).inc()
         await self._response.write_eof()
         return self._response
 
-    async def _live(self, deadline: float) -> End:
+    async def _live(self, deadline: float) -> End | None:
+        """None when its time is over."""
         loop = asyncio.get_running_loop()
         while True:
             if self._news.broken is not None:
-                return End.SLOW if self._news.broken is Break.SLOW else End.GAP
-            moves, progress = self._news.take()
-            moves = [moved for moved in moves if self._is_new(moved)]
-            if frames := [*map(frame_of, moves), *map(_progressed, progress)]:
-                await self._write(b"".join(frames))
-            if self._followed.topic.kind == "job" and any(moved.last for moved in moves):
-                await self._tell_the_end(moves[-1].position)
+                return _BROKEN[self._news.broken]
+            if await self._tell_news():
                 return End.FINAL
             if self._api.draining:
                 return End.DRAINING
             left = deadline - loop.time()
             if left <= 0:
-                return End.TIME
+                return None
             try:
-                async with self._api.interruptible(min(BEAT_S, left)):
+                async with self._api.interruptible(min(BEAT_S, left, self._tally_in())):
                     await self._news.wait()
             except TimeoutError:
-                await self._write(_BEAT)
+                if self._tally_at is None:
+                    await self._write(frames.BEAT)
+
+    async def _tell_news(self) -> bool:
+        """Send what has come; True if that was the end."""
+        moves, progress = self._news.take()
+        moves = [moved for moved in moves if self._is_new(moved)]
+        if told := [*map(frames.frame_of, moves), *map(frames.progressed, progress)]:
+            await self._write(b"".join(told))
+        if any(map(self._followed.ended_by, moves)):
+            await self._tell_the_end(moves[-1].position)
+            return True
+        if moves and self._followed.tallies and self._tally_at is None:
+            self._tally_at = max(asyncio.get_running_loop().time(), self._tallied_at + TALLY_S)
+        if self._tally_in() <= 0:
+            await self._tell_tally()
+        return False
+
+    def _tally_in(self) -> float:
+        """Seconds until it is to be told what the moves come to."""
+        if self._tally_at is None:
+            return BEAT_S
+        return max(0.0, self._tally_at - asyncio.get_running_loop().time())
+
+    async def _tell_tally(self) -> None:
+        now = asyncio.get_running_loop().time()
+        try:
+            tally = await self._followed.tally()
+        except StoreUnavailableError:
+            self._tally_at = now + TALLY_S
+            return
+        self._tally_at, self._tallied_at = None, now
+        await self._write(tally)
 
     def _is_new(self, moved: Moved) -> bool:
         """What the opening has told already is not told again."""
@@ -274,9 +276,9 @@ class _Stream:
     async def _tell_the_end(self, position: Position) -> None:
         try:
             snapshot = await self._followed.snapshot()
-        except (NotFoundError, GoneError):
-            return  # it is deleted; the last move said so
-        await self._write(_frame(snapshot.name, snapshot.data, position))
+        except (NotFoundError, GoneError, StoreUnavailableError):
+            return  # it is deleted, the last move said so; or it is to be had by itself later
+        await self._write(frames.frame(snapshot.name, snapshot.data, position))
 
     async def _write(self, data: bytes) -> None:
         """Send, and wait for a reader who does not take it; not for ever."""
@@ -300,59 +302,3 @@ def _bound(transport: asyncio.Transport | None) -> None:
     by_tcp = connection is not None and connection.family in {socket.AF_INET, socket.AF_INET6}
     if by_tcp and hasattr(socket, "TCP_USER_TIMEOUT"):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _DEAD_MS)
-
-
-# --- frames ------------------------------------------------------------------------------------
-
-
-def _frame(name: str, data: bytes, position: Position | None = None) -> bytes:
-    head = f"id: {position}\nevent: {name}\ndata: " if position else f"event: {name}\ndata: "
-    return head.encode() + data + b"\n\n"
-
-
-def _retry() -> bytes:
-    return b"retry: %d\n" % random.randint(*_COME_BACK_MS)  # noqa: S311 - spreads load
-
-
-def _reset(why: str) -> bytes:
-    return _frame("reset", to_json({"reason": why}))
-
-
-def _end(why: End) -> bytes:
-    return _frame("end", to_json({"reason": why}))
-
-
-def frame_of(moved: Moved) -> bytes:
-    """A move as it is sent; built once, however many follow it."""
-    if moved.frame is None:
-        view = {
-            "object": "move",
-            "job_id": moved.job_id,
-            "move": moved.move,
-            "state": moved.state,
-            "version": moved.version,
-            "at": datetime.fromtimestamp(moved.position.ms / 1000, UTC),
-            "error_code": moved.code,
-        }
-        moved.frame = _frame("move", to_json(view), moved.position)
-    return moved.frame
-
-
-def _progressed(progress: Progressed) -> bytes:
-    """As `frame_of`, of a progress, which has no place in the stream."""
-    if progress.frame is None:
-        told = PipelineProgress.model_validate_json(progress.data)
-        plain = told.model_dump(exclude={"steps"})
-        progress.frame = _progress_frame(progress.job_id, progress.version, plain, told.steps)
-    return progress.frame
-
-
-def _progress_of(job: Job) -> bytes:
-    if job.progress is None:
-        return b""
-    return _progress_frame(job.id, job.version, job.progress, job.steps or None)
-
-
-def _progress_frame(job_id: str, version: int, progress: Any, steps: Any) -> bytes:
-    head = {"object": "progress", "job_id": job_id, "version": version}
-    return _frame("progress", to_json({**head, "progress": progress, "steps": steps}))

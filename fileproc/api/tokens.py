@@ -10,6 +10,7 @@ import base64
 import binascii
 import json
 import re
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import jwt
@@ -120,9 +121,18 @@ class Tokens:
             raise UntrustedError("it is for nothing")  # an empty list is no licence for all
         try:
             check_owner(owner)
-            return Caller(owner, Role(role), scopes.checked(bound))
+            return Caller(
+                owner, Role(role), scopes.checked(bound), valid_until=self._end_of(claims)
+            )
         except FileprocError as exc:
             raise UntrustedError(exc.detail) from exc
+
+    def _end_of(self, claims: dict[str, Any]) -> datetime:
+        """As PyJWT reckons it, who has verified that there is one."""
+        try:
+            return datetime.fromtimestamp(claims["exp"] + self._settings.jwt_leeway_s, UTC)
+        except (ValueError, OverflowError, OSError):  # later than any date: it need not be awaited
+            return datetime.max.replace(tzinfo=UTC)
 
 
 def _strict(segment: str) -> dict[str, Any]:

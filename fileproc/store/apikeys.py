@@ -13,7 +13,7 @@ import hmac
 import re
 import secrets
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final, Literal
@@ -60,7 +60,9 @@ _RANKS: Final = {role: rank for rank, role in enumerate(Role)}
 class KeyInfo:
     """`old_until` is when the last of the secrets before the present one ends.
 
-    `grant` is what an upload token is for, as the api wrote it; '' for a key.
+    `grant` is what an upload token is for, as the api wrote it, and `granted_by` the key that made
+    it; both '' for a key. `valid_until` is when the secret that was shown ends by itself, of a key
+    that `authenticate` found.
     """
 
     id: str
@@ -74,6 +76,8 @@ class KeyInfo:
     rotated_at: datetime | None
     old_until: datetime | None
     grant: str = ""
+    granted_by: str = ""
+    valid_until: datetime | None = None
 
     @property
     def live(self) -> bool:
@@ -167,18 +171,20 @@ class ApiKeys:
         fields = await self._fields(parts[1])
         # Compared also where there is no such key, and to the end, so that all take the same time.
         digest = _digest(parts[2]).encode()
-        hashes = [fields.get("hash", ""), *(old for old, _ in _old_secrets(fields))]
-        same = [hmac.compare_digest(known.encode(), digest) for known in hashes]
-        if not any(same) or "hash" not in fields:
+        shown = [(fields.get("hash", ""), None), *_old_secrets(fields)]
+        ends = [until for known, until in shown if hmac.compare_digest(known.encode(), digest)]
+        if not ends or "hash" not in fields:
             return None
         info = _info(parts[1], fields)
-        if not info.live or ("by" in fields and not await self._is_live(fields["by"])):
+        if not info.live:
             return None
-        return info
-
-    async def _is_live(self, key_id: str) -> bool:
-        info = await self.get(key_id)
-        return info is not None and info.live
+        ends.append(info.expires_at)
+        if info.granted_by:
+            maker = await self.get(info.granted_by)
+            if maker is None or not maker.live:
+                return None
+            ends.append(maker.expires_at)
+        return replace(info, valid_until=min((end for end in ends if end), default=None))
 
     async def get(self, key_id: str) -> KeyInfo | None:
         """The key of this id, live or not; None if there is none."""
@@ -345,4 +351,5 @@ def _info(key_id: str, fields: dict[str, str]) -> KeyInfo:
         rotated_at=when(fields.get("rotated")),
         old_until=max((till for _, till in _old_secrets(fields)), default=None),
         grant=fields.get("grant", ""),
+        granted_by=fields.get("by", ""),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -25,13 +25,15 @@ BATCH = 500
 REMEMBERED_AT_START = 2_000  # entries that a feed reads back when it begins
 QUIET_S = 20.0  # a channel that says nothing for so long is asked whether it is still there
 PLACED_WITHIN_S = 5.0
+# After these a secret that was good may be so no more.
+KEY_CHANGES = frozenset({"key_revoked", "key_rotated"})
 
 log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One line of the stream; `id` is `<stream id>.<line>`."""
+    """One line of the stream; `id` is `<stream id>.<line>`, `batch` that of the job, if any."""
 
     id: str
     job_id: str
@@ -39,14 +41,19 @@ class Event:
     owner: str
     version: int
     data: str
+    batch: str = ""
 
 
-def parse(stream_id: str, lines: str) -> list[Event]:
-    """The events of one entry."""
+def parse(stream_id: str, lines: str, batches: str = "") -> list[Event]:
+    """The events of one entry; `batches` tells of which batch the jobs of some lines are."""
+    grouped = dict(line.split(" ") for line in batches.split("\n")) if batches else {}
     events = []
     for number, line in enumerate(lines.split("\n")):
         job_id, move, owner, version, data = line.split(" ", 4)
-        events.append(Event(f"{stream_id}.{number}", job_id, move, owner, int(version), data))
+        batch = grouped.get(str(number), "")
+        events.append(
+            Event(f"{stream_id}.{number}", job_id, move, owner, int(version), data, batch)
+        )
     return events
 
 
@@ -85,9 +92,36 @@ class Topic:
     def owner(cls, owner: str) -> Topic:
         return cls("owner", owner)
 
+    @classmethod
+    def batch(cls, batch_id: str) -> Topic:
+        return cls("batch", batch_id)
+
+    @classmethod
+    def key(cls, key_id: str) -> Topic:
+        """An api key: no move belongs to it, but who was let in by it is sent away when it changes.
+
+        So a stream ends with what it was opened by, and need not ask for that again and again.
+        """
+        return cls("key", key_id)
+
+    @classmethod
+    def of(cls, moved: Moved) -> Iterator[Topic]:
+        """Those that a move belongs to. The end of a batch is for those who follow it."""
+        if not moved.of_batch:
+            yield cls.job(moved.job_id)
+            yield cls.owner(moved.owner)
+        if moved.batch:
+            yield cls.batch(moved.batch)
+
     def has(self, moved: Moved) -> bool:
-        """Whether a move belongs to it."""
-        return self.name == (moved.job_id if self.kind == "job" else moved.owner)
+        """Whether a move belongs to it; as `of`, without making any: it is asked of thousands."""
+        match self.kind:
+            case "job":
+                return self.name == moved.job_id
+            case "owner":
+                return self.name == moved.owner and not moved.of_batch
+            case _:
+                return self.name == moved.batch
 
 
 class EventFeed:
@@ -139,16 +173,18 @@ class EventFeed:
                 del self._watches[job_id]
 
     @contextmanager
-    def subscribe(self, topic: Topic) -> Iterator[Subscription]:
+    def subscribe(self, *topics: Topic) -> Iterator[Subscription]:
         """Everything that happens from now on; as `watch`, begin before reading."""
         subscription = Subscription()
-        self._subscriptions[topic].add(subscription)
+        for topic in topics:
+            self._subscriptions[topic].add(subscription)
         try:
             yield subscription
         finally:
-            self._subscriptions[topic].discard(subscription)
-            if not self._subscriptions[topic]:
-                del self._subscriptions[topic]
+            for topic in topics:
+                self._subscriptions[topic].discard(subscription)
+                if not self._subscriptions[topic]:
+                    del self._subscriptions[topic]
 
     async def position(self) -> Position:
         """How far the stream has been read.
@@ -169,8 +205,8 @@ class EventFeed:
         for watch in self._watches.get(job_id, ()):
             watch.wake()
 
-    def _subscribed(self, job_id: str, owner: str) -> Iterator[Subscription]:
-        for topic in (Topic.job(job_id), Topic.owner(owner)):
+    def _subscribed(self, topics: Iterable[Topic]) -> Iterator[Subscription]:
+        for topic in topics:
             yield from self._subscriptions.get(topic, ())
 
     # --- moves ---------------------------------------------------------------------------------
@@ -201,7 +237,7 @@ class EventFeed:
         for group in entries:
             for stream_id, fields in flat(group):
                 last = stream_id
-                for event in parse(stream_id, fields["l"]):
+                for event in parse(stream_id, fields["l"], fields.get("b", "")):
                     self._wake(event.job_id)
                     self._tell(event)
         return last
@@ -210,14 +246,17 @@ class EventFeed:
         """Find the end of the stream, and remember what came last, as far back as is cheap."""
         newest: Any = await self._client.xrevrange(self._keys.events, count=REMEMBERED_AT_START)
         if newest:
-            entries = [(stream_id, fields["l"]) for stream_id, fields in reversed(newest)]
+            entries = [
+                (stream_id, fields["l"], fields.get("b", ""))
+                for stream_id, fields in reversed(newest)
+            ]
             # Of what came before the first of them nothing is known.
             self.history.begin(_place(entries[0][0], -1), _place(entries[-1][0], 0))
         else:
             entries, end = [], await self._end()
             self.history.begin(_place(end, 0), _place(end, 0))
-        for stream_id, lines in entries:
-            for event in parse(stream_id, lines):
+        for stream_id, lines, batches in entries:
+            for event in parse(stream_id, lines, batches):
                 self._remember(event)
         self._placed.set()
         ms, seq, _ = self.history.position
@@ -240,8 +279,11 @@ class EventFeed:
     def _tell(self, event: Event) -> None:
         moved = self._remember(event)
         if moved is not None:
-            for subscription in self._subscribed(moved.job_id, moved.owner):
+            for subscription in self._subscribed(Topic.of(moved)):
                 subscription.offer(moved)
+        elif event.move in KEY_CHANGES:
+            for subscription in self._subscribed([Topic.key(event.job_id)]):
+                subscription.cut(Break.KEY)
 
     def _remember(self, event: Event) -> Moved | None:
         stream_id, _, line = event.id.rpartition(".")
@@ -279,7 +321,7 @@ class EventFeed:
     def _pass_on(self, message: str) -> None:
         job_id, owner, version, data = message.split(" ", 3)
         progress = Progressed(job_id, owner, int(version), data)
-        for subscription in self._subscribed(job_id, owner):
+        for subscription in self._subscribed((Topic.job(job_id), Topic.owner(owner))):
             subscription.offer_progress(progress)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from fileproc.store.events import Event
 
 DELETED: Final = "deleted"
+BATCH_ENDED: Final = "batch_completed"
 _POSITION = re.compile(r"([0-9]{1,15})-([0-9]{1,15})\.([0-9]{1,9})")
 _SUBMITTED_AS = re.compile(r'\{"st":"([a-z_]+)"')
 # What is told of a job and is no move of the table: name -> the state to show.
@@ -52,6 +54,7 @@ class Moved:
 
     Attributes:
         state: the job's state afterwards; `deleted` once it is deleted.
+        batch: of the job; '' if it is of none.
         code: of the error, where the attempt failed.
         frame: as it is sent; made by the first who sends it, for all of them.
     """
@@ -63,6 +66,7 @@ class Moved:
     state: str
     version: int
     code: str | None = None
+    batch: str = ""
     frame: bytes | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -70,9 +74,18 @@ class Moved:
         """Whether nothing more happens to the job, as far as its owner is concerned."""
         return self.state in FINAL or self.state == DELETED
 
+    @property
+    def of_batch(self) -> bool:
+        """Whether it is no job that moved, but a batch that ended: then `job_id` is the batch's."""
+        return self.move == BATCH_ENDED
+
 
 def moved_of(event: Event, position: Position) -> Moved | None:
     """The move that a line of the stream tells of; None where it is about something else."""
+    where, owner, version = position, event.owner, event.version
+    if event.move == BATCH_ENDED:
+        batch = event.job_id
+        return Moved(where, batch, owner, BATCH_ENDED, "completed", version, batch=batch)
     state = _TARGETS.get(event.move)
     if state is None or not is_id(event.job_id, "job"):
         return None
@@ -81,4 +94,5 @@ def moved_of(event: Event, position: Position) -> Moved | None:
     code = None
     if event.move in _WITH_CODE and event.data:
         code = json.loads(event.data).get("code")
-    return Moved(position, event.job_id, event.owner, event.move, str(state), event.version, code)
+    batch = sys.intern(event.batch)  # many are remembered of one
+    return Moved(where, event.job_id, owner, event.move, str(state), version, code, batch)

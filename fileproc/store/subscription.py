@@ -18,6 +18,7 @@ class Break(StrEnum):
 
     SLOW = "slow"  # it fell too far behind
     GAP = "gap"  # the stream itself could not be read without one
+    KEY = "key"  # the key that it was opened with has changed
 
 
 @dataclass(slots=True)

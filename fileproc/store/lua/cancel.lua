@@ -7,7 +7,7 @@ if not job or job.own ~= ARGV[2] then return false end
 if job.st == 'running' then
   if not job.cq then
     call('HSET', job.key, 'cq', 1, 'v', job.v + 1)
-    event(job.id, 'cancel_requested', job.own, job.v + 1)
+    event(job.id, 'cancel_requested', job.own, job.v + 1, '', job.ba)
   end
 elseif MOVES.cancel.from[job.st] then
   end_unstarted(job, 'cancel', 'canceled')

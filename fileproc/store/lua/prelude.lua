@@ -22,6 +22,7 @@ local ZOMBIE_MS = 60000      -- a worker that lost its lease may still be writin
 local GONE_S = 604800        -- an uploaded file that is gone is known as such for so long
 
 local lines = {}             -- events of this call
+local grouped = {}           -- `<line> <batch>` of those that are about a job of a batch
 local indexed = {}           -- key -> id -> score, or false to remove; written once, by commit()
 local touched = {}           -- lanes to refill
 
@@ -31,8 +32,9 @@ local function index(key, id, score)
   indexed[key][id] = score
 end
 
-local function event(id, name, owner, version, data)
+local function event(id, name, owner, version, data, batch)
   lines[#lines + 1] = table.concat({id, name, owner, tostring(version), data or ''}, ' ')
+  if batch and batch ~= '' then grouped[#grouped + 1] = (#lines - 1) .. ' ' .. batch end
 end
 
 -- The job as a table, or nil. A deleted job is `st = deleted`.
@@ -89,7 +91,7 @@ local function move(job, name, target, fields, data)
   job.st = target
   job.v = job.v + 1
   call('HSET', job.key, 'st', target, 'v', job.v, unpack(fields))
-  event(job.id, name, job.own, job.v, data)
+  event(job.id, name, job.own, job.v, data, job.ba)
   return true
 end
 
@@ -231,7 +233,7 @@ local function forget(job, tombstone_s)
   index('dead:' .. job.own, job.id, false)
   index('final', job.id, false)
   if job.ba then index('members:' .. job.ba, job.id, false) end
-  event(job.id, 'delete', job.own, job.v + 1)
+  event(job.id, 'delete', job.own, job.v + 1, '', job.ba)
 end
 
 -- Lanes and turns ---------------------------------------------------------------------------------
@@ -361,7 +363,7 @@ end
 local function discard(job, tombstone_s)
   if job.st == 'running' then
     call('HSET', job.key, 'cq', 1, 'del', 1, 'v', job.v + 1)
-    event(job.id, 'delete', job.own, job.v + 1)  -- as far as its owner is concerned
+    event(job.id, 'delete', job.own, job.v + 1, '', job.ba)  -- as far as its owner is concerned
   elseif job.st ~= 'deleted' then
     if MOVES.cancel.from[job.st] then end_unstarted(job, 'cancel', 'canceled') end
     forget(job, tombstone_s)
@@ -396,5 +398,10 @@ local function commit()
     if #rem > 0 then call('ZREM', key, unpack(rem)) end
     if #add > 0 then call('ZADD', key, unpack(add)) end
   end
-  if #lines > 0 then call('XADD', P .. 'events', '*', 'l', table.concat(lines, '\n')) end
+  if #lines == 0 then return end
+  local entry = {'l', table.concat(lines, '\n')}
+  if #grouped > 0 then  -- for those who follow a batch; neither the journal nor a rebuild needs it
+    entry[3], entry[4] = 'b', table.concat(grouped, '\n')
+  end
+  call('XADD', P .. 'events', '*', unpack(entry))
 end

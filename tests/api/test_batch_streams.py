@@ -95,7 +95,10 @@ async def test_a_reader_of_a_batch_that_comes_back_gets_what_it_missed_from_any_
         assert moves(told) == ["complete"]
         assert names(told) == ["move", "progress", "end"]
         assert told[1].data["counts"]["succeeded"] == 1
-    await hands.fail(await hands.take())
+    async with following(api, path) as live:  # whose process has read the end when it tells it
+        await live.next()
+        await hands.fail(await hands.take())
+        await live.rest()
     async with following(api, path, after=opening.id) as again:
         told = await again.rest()
     assert moves(told) == ["claim", "complete", "claim", "fail"]

@@ -110,6 +110,10 @@ corpus: $(STAMP) ## every operation on every file of some folders (ARGS='FOLDER.
 bench-operations: $(STAMP) ## thumbnails, a table and a PDF, against their bare engines (three minutes)
 	$(BIN)/python bench/operations.py $(ARGS)
 
+.PHONY: bench-reads
+bench-reads: $(STAMP) ## reads of jobs against a bare handler, and share links (two minutes)
+	$(BIN)/python bench/reads.py $(ARGS)
+
 .PHONY: image-check
 image-check: $(STAMP) ## build the image without Docker, and run a job through it (needs buildah)
 	PYTHON=$(BIN)/python sh docker/image-check.sh

@@ -175,7 +175,7 @@ def _snapshot(new: NewJob, accepted_at: datetime) -> Job:
     """The job as it was written, without asking Redis again."""
     run_at = new.document.run_at
     delayed = run_at is not None and run_at > accepted_at
-    return Job.model_construct(
+    return Job(
         id=new.id,
         owner=new.owner,
         version=1,

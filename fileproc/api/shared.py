@@ -25,6 +25,7 @@ from fileproc.api.results import Chosen
 from fileproc.api.shared_page import page
 from fileproc.errors import (
     BadRequestError,
+    FileprocError,
     GoneError,
     LinkPasswordError,
     NoResultError,
@@ -146,17 +147,31 @@ async def _hand_out(api: Api, request: web.Request, link: Link) -> web.StreamRes
     except (NotFoundError, GoneError, NoResultError) as exc:
         raise GoneError(_ENDED) from exc
     if request.method != "HEAD":
-        # Counted first: killed in between, there was one download too few, never one too many.
-        try:
-            await api.resources.store.links.take(link.code)
-        except NotFoundError as exc:
-            raise GoneError(_ENDED) from exc
+        await _count(api, link)
     if chosen is None:
         return await archive.send_archive(api, request, job, result, name=link.name, headers=_QUIET)
     chosen = replace(chosen, output=chosen.output.model_copy(update={"name": link.name}))
     if link.most is not None or api.settings.downloads is Downloads.PROXY:
         return await results.stream_whole(api, request, chosen, headers=_QUIET)
     return await _redirect(api, job, link, chosen)
+
+
+async def _count(api: Api, link: Link) -> None:
+    """Of a bounded link before anything is sent: killed in between, there was one too few."""
+    if link.most is None:
+        api.in_background(_note(api, link), name="count a download")
+        return
+    try:
+        await api.resources.store.links.take(link.code)
+    except NotFoundError as exc:
+        raise GoneError(_ENDED) from exc
+
+
+async def _note(api: Api, link: Link) -> None:
+    try:
+        await api.resources.store.links.note(link.code)
+    except FileprocError as exc:  # it has ended since, or Redis is away
+        log.warning("a download was not counted", code=exc.code)
 
 
 async def _redirect(api: Api, job: Job, link: Link, chosen: Chosen) -> web.Response:

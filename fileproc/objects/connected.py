@@ -9,15 +9,15 @@ from typing import Any
 
 from fileproc.connections import Connection, parse_connections, place_of
 from fileproc.errors import UrlNotAllowedError
-from fileproc.objects.s3 import S3ObjectStore, open_clients
+from fileproc.objects.s3 import Clients, S3ObjectStore, open_clients
 from fileproc.settings import Settings
 
 
 class _Bucket(S3ObjectStore):
     """Keys are those of others, below a prefix."""
 
-    def __init__(self, client: Any, settings: Settings, prefix: str) -> None:
-        super().__init__(client, client, settings)
+    def __init__(self, clients: Clients, settings: Settings, prefix: str) -> None:
+        super().__init__(clients, settings)
         self._prefix = prefix
 
     def _target(self, key: str) -> dict[str, Any]:
@@ -85,6 +85,6 @@ async def open_connections(settings: Settings) -> AsyncIterator[Connections]:
                     "s3_public_endpoint": None,
                 }
             )
-            client, _ = await stack.enter_async_context(open_clients(theirs))
-            buckets[name] = _Bucket(client, theirs, connection.prefix)
+            clients = await stack.enter_async_context(open_clients(theirs))
+            buckets[name] = _Bucket(clients, theirs, connection.prefix)
         yield Connections(known, buckets)

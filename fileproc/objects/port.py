@@ -143,7 +143,7 @@ class ObjectStore(Protocol):
         """A URL at the public endpoint that answers GET for `ttl_s` seconds, without any other key.
 
         It fixes the type and the name the client sees. `inline` is heeded for types that cannot
-        run scripts. Pure computation, about 0.2 ms.
+        run scripts. Pure computation, about 0.1 ms.
         """
 
     async def delete(self, keys: Sequence[str]) -> None:

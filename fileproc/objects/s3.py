@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import aioboto3
 from aiobotocore.config import AioConfig
@@ -28,6 +28,7 @@ from fileproc.objects.keys import checked_key, checked_prefix
 from fileproc.objects.names import content_disposition, may_show
 from fileproc.objects.patience import see_through
 from fileproc.objects.port import ObjectInfo, Stored
+from fileproc.objects.signing import GetSigner
 from fileproc.objects.upload import Multipart, Parts
 from fileproc.telemetry import STORAGE_ERRORS, get_logger
 
@@ -63,12 +64,20 @@ _READ_BYTES = 256 * 1024
 @asynccontextmanager
 async def open_object_store(settings: Settings) -> AsyncIterator[S3ObjectStore]:
     """Open the storage of these settings. Nothing is asked of it yet, so this does not fail."""
-    async with open_clients(settings) as (client, signer):
-        yield S3ObjectStore(client, signer, settings)
+    async with open_clients(settings) as clients:
+        yield S3ObjectStore(clients, settings)
+
+
+class Clients(NamedTuple):
+    """`work` for work, `signer` for the public endpoint; the credentials of both, if any."""
+
+    work: S3Client
+    signer: S3Client
+    credentials: Any
 
 
 @asynccontextmanager
-async def open_clients(settings: Settings) -> AsyncIterator[tuple[S3Client, S3Client]]:
+async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
     """One for work, and one that signs for the public endpoint."""
     session = aioboto3.Session(
         aws_access_key_id=_reveal(settings.s3_access_key_id),
@@ -87,7 +96,8 @@ async def open_clients(settings: Settings) -> AsyncIterator[tuple[S3Client, S3Cl
             signer = await stack.enter_async_context(client_of(settings.s3_public_endpoint))
         # aiohttp waits for the 100 for as long as it takes, and some servers never send one.
         client.meta.events.unregister("before-call.s3", add_expect_header)
-        yield client, signer
+        credentials: Any = await session.get_credentials()  # those that the clients have
+        yield Clients(client, signer, credentials)
 
 
 def _client_config(settings: Settings) -> AioConfig:
@@ -112,14 +122,14 @@ def _reveal(secret: SecretStr | None) -> str | None:
 class S3ObjectStore:
     """`ObjectStore` over one client for work and one that only signs, for the public endpoint."""
 
-    def __init__(self, client: S3Client, signer: S3Client, settings: Settings) -> None:
-        self._client = client
-        self._signer = signer
+    def __init__(self, clients: Clients, settings: Settings) -> None:
+        self._client = client = clients.work
         self._bucket = settings.s3_bucket
+        self._signer = GetSigner(clients.signer, clients.credentials, self._bucket)
         self._region = settings.s3_region
         self._encryption = {"ServerSideEncryption": settings.s3_sse} if settings.s3_sse else {}
         self._flights = asyncio.Semaphore(_FLIGHTS)
-        self.direct = S3DirectUploads(client, signer, self._bucket, self._encryption)
+        self.direct = S3DirectUploads(client, clients.signer, self._bucket, self._encryption)
 
     # --- in ------------------------------------------------------------------------------------
 
@@ -229,15 +239,12 @@ class S3ObjectStore:
         self, key: str, *, name: str, content_type: str, ttl_s: int, inline: bool = False
     ) -> str:
         shown = inline and may_show(content_type)
-        params = {
-            **self._target(key),
-            "ResponseContentType": content_type,
-            "ResponseContentDisposition": content_disposition(name, inline=shown),
+        answers = {
+            "response-content-type": content_type,
+            "response-content-disposition": content_disposition(name, inline=shown),
         }
         with border("presign"):
-            return await self._signer.generate_presigned_url(
-                "get_object", Params=params, ExpiresIn=ttl_s
-            )
+            return await self._signer.url(self._target(key)["Key"], answers, ttl_s)
 
     # --- away ----------------------------------------------------------------------------------
 

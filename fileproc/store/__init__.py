@@ -191,7 +191,7 @@ async def open_store(settings: Settings, *, worker: str | None = None) -> AsyncI
     """
     url = settings.redis_url.get_secret_value()
     names = Keys(settings.redis_prefix)
-    pipeline = Pipeline(connect(url), settings.redis_prefix)
+    pipeline = Pipeline(connect(url, timeout_s=None), settings.redis_prefix)
     # The socket's patience must exceed the block time, else a quiet queue looks like a dead server.
     popping = connect(url, timeout_s=POP_BLOCK_S + 3, retries=0)
     tailing = connect(url, timeout_s=10, retries=0)

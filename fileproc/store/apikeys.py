@@ -12,8 +12,9 @@ import hashlib
 import hmac
 import re
 import secrets
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final, Literal
@@ -30,6 +31,7 @@ MOST_OLD_SECRETS: Final = 4
 # A key that was revoked or has expired stays in the list so long, and is then forgotten.
 REMEMBERED_S: Final = 90 * 86_400
 MOST_SCANNED: Final = 1_000  # keys looked at for one page
+MOST_KNOWN: Final = 1_000  # keys whose records are not read anew while they stay as they are
 
 _TOKEN = re.compile(r"fp_([0-9a-z]{12})_([0-9A-Za-z_-]{32,64})")
 _ID = re.compile(r"[0-9a-z]{12}")
@@ -77,7 +79,7 @@ class KeyInfo:
     old_until: datetime | None
     grant: str = ""
     granted_by: str = ""
-    valid_until: datetime | None = None
+    valid_until: datetime | None = field(default=None, compare=False)  # not of the record
 
     @property
     def live(self) -> bool:
@@ -110,6 +112,10 @@ class ApiKeys:
     def __init__(self, pipeline: Pipeline, keys: Keys) -> None:
         self._pipeline = pipeline
         self._keys = keys
+        # By id and hash of the secret: the record as it was when that hash was the right one.
+        self._known: OrderedDict[tuple[str, str], tuple[Sequence[str | None], KeyInfo]] = (
+            OrderedDict()
+        )
 
     async def create(
         self,
@@ -168,14 +174,20 @@ class ApiKeys:
         parts = _TOKEN.fullmatch(token)
         if parts is None:
             return None
-        fields = await self._fields(parts[1])
+        key_id, digest = parts[1], _digest(parts[2])
+        # Redis is asked each time, so that a revoked key ends at once.
+        values = await self._values(key_id)
+        known = self._known.get((key_id, digest))
+        if known is not None and known[0] == values:
+            return known[1] if known[1].live else None
+        fields = _named(values)
         # Compared also where there is no such key, and to the end, so that all take the same time.
-        digest = _digest(parts[2]).encode()
         shown = [(fields.get("hash", ""), None), *_old_secrets(fields)]
-        ends = [until for known, until in shown if hmac.compare_digest(known.encode(), digest)]
+        same = digest.encode()
+        ends = [until for one, until in shown if hmac.compare_digest(one.encode(), same)]
         if not ends or "hash" not in fields:
             return None
-        info = _info(parts[1], fields)
+        info = _info(key_id, fields)
         if not info.live:
             return None
         ends.append(info.expires_at)
@@ -184,7 +196,18 @@ class ApiKeys:
             if maker is None or not maker.live:
                 return None
             ends.append(maker.expires_at)
-        return replace(info, valid_until=min((end for end in ends if end), default=None))
+        info = replace(info, valid_until=min((end for end in ends if end), default=None))
+        # Of others the record and the clock do not say all there is to know.
+        if not info.granted_by and info.old_until is None:
+            self._remember(key_id, digest, values, info)
+        return info
+
+    def _remember(
+        self, key_id: str, digest: str, values: Sequence[str | None], info: KeyInfo
+    ) -> None:
+        self._known[key_id, digest] = values, info
+        if len(self._known) > MOST_KNOWN:
+            self._known.popitem(last=False)
 
     async def get(self, key_id: str) -> KeyInfo | None:
         """The key of this id, live or not; None if there is none."""
@@ -275,10 +298,17 @@ class ApiKeys:
         return int(await self._pipeline.script("key", verb, key_id, keep, *more))
 
     async def _fields(self, key_id: str) -> dict[str, str]:
-        values = await self._pipeline.command("HMGET", self._keys.api_key(key_id), *_FIELDS)
-        return {
-            name: value for name, value in zip(_FIELDS, values, strict=True) if value is not None
-        }
+        return _named(await self._values(key_id))
+
+    async def _values(self, key_id: str) -> Sequence[str | None]:
+        values: Sequence[str | None] = await self._pipeline.command(
+            "HMGET", self._keys.api_key(key_id), *_FIELDS
+        )
+        return values
+
+
+def _named(values: Sequence[str | None]) -> dict[str, str]:
+    return {name: value for name, value in zip(_FIELDS, values, strict=True) if value is not None}
 
 
 def check_owner(owner: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -20,6 +21,7 @@ from fileproc.telemetry import LIMITS_HIT
 
 KEPT_MS: Final = 7 * 86_400_000  # a link that has ended is known for so long: 410, not 404
 TOLD_MS: Final = 60_000
+NOTED_EVERY_S: Final = 0.25
 TRIES: Final = 10
 TRIES_MS: Final = 900_000
 ALPHABET: Final = "23456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"  # none alike
@@ -70,6 +72,7 @@ class Links:
         self._pipeline = pipeline
         self._keys = keys
         self._most = most
+        self._uncounted: Counter[str] = Counter()  # of links whose count is being written
 
     async def make(self, new: NewLink) -> Link:
         """Keep a new link.
@@ -155,7 +158,29 @@ class Links:
             NotFoundError: there is no such link.
             GoneError: it has ended.
         """
-        reply = await self._pipeline.script("link", "take", code, TOLD_MS)
+        return await self._count(code, 1)
+
+    async def note(self, code: str) -> None:
+        """Count one download of a link without a bound, which nobody waits for.
+
+        Each write waits for the disk, and so does whoever reads meanwhile: what comes within a
+        quarter of a second is written as one. Raises as `take`; then it is not counted.
+        """
+        if code in self._uncounted:
+            self._uncounted[code] += 1
+            return
+        many = 1
+        try:
+            while many:
+                self._uncounted[code] = 0
+                await self._count(code, many)
+                await asyncio.sleep(NOTED_EVERY_S)
+                many = self._uncounted[code]
+        finally:
+            del self._uncounted[code]
+
+    async def _count(self, code: str, many: int) -> int:
+        reply = await self._pipeline.script("link", "take", code, TOLD_MS, many)
         if reply[0] == "absent":
             raise NotFoundError("There is no such link.")
         if reply[0] == "ended":

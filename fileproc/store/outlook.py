@@ -5,7 +5,7 @@ Both are looked up when somebody asks, never written down. What cannot be known 
 
 from __future__ import annotations
 
-import asyncio
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic
@@ -13,7 +13,7 @@ from typing import Final
 
 from fileproc.jobs import Job, JobState, Move
 from fileproc.store.connection import Pipeline
-from fileproc.store.costs import Costs
+from fileproc.store.costs import Costs, Sums
 from fileproc.store.history import History
 from fileproc.store.keys import Keys
 from fileproc.store.moved import Position
@@ -39,7 +39,9 @@ class Outlooks:
         self._costs = costs
         self._history = history
         self._kept: dict[tuple[str, int], tuple[float, Outlook]] = {}
-        self._paces: dict[str, tuple[float, float]] = {}
+        self._sums: dict[str, tuple[float, Sums | None]] = {}
+        self._starts: Counter[str] = Counter()  # by owner, in the last minute
+        self._counted_at = 0.0
 
     async def of(self, job: Job) -> Outlook:
         """The outlook of this job, at most a second old.
@@ -68,10 +70,8 @@ class Outlooks:
         return Outlook(eta_s=round(left_s, 1) if left_s > 0 else None)
 
     async def _queued(self, job: Job) -> Outlook:
-        rank, takes_s = await asyncio.gather(
-            self._pipeline.command("ZRANK", self._keys.wait(job.lane, job.owner), job.id),
-            self._takes_s(job),
-        )
+        takes_s = await self._takes_s(job)
+        rank = await self._pipeline.command("ZRANK", self._keys.wait(job.lane, job.owner), job.id)
         position = 1 if rank is None else int(rank) + 1  # else it is among those to be taken next
         pace = self._starts_per_s(job.owner)
         if takes_s is None or not pace:
@@ -83,22 +83,29 @@ class Outlooks:
         document = job.document
         if document.steps:
             return None
-        size = sum(info.size for info in document.inputs)
-        cost = await self._costs.expect(document.operation, size)
-        return cost.wall_s if cost is not None and cost.samples >= LEAST_SAMPLES else None
+        sums = await self._sums_of(document.operation)
+        if sums is None or round(sums.n) < LEAST_SAMPLES:
+            return None
+        return sums.expect(sum(info.size for info in document.inputs)).wall_s
+
+    async def _sums_of(self, operation: str) -> Sums | None:
+        """The same for all jobs of an operation: asked for once a second, not once a job."""
+        now = monotonic()
+        known = self._sums.get(operation)
+        if known is not None and now - known[0] < FRESH_S:
+            return known[1]
+        sums = await self._costs.sums(operation)
+        self._sums[operation] = now, sums
+        return sums
 
     def _starts_per_s(self, owner: str) -> float:
         """How fast jobs of this owner were started lately, as far as this process has heard."""
         now = monotonic()
-        known = self._paces.get(owner)
-        if known is not None and now - known[0] < FRESH_S:
-            return known[1]
-        if len(self._paces) >= _MOST_KEPT:
-            self._paces.clear()
-        since = max(Position(self._history.position.ms - PACE_S * 1000, 0, 0), self._history.floor)
-        starts = self._history.since(
-            since, lambda moved: moved.move == Move.CLAIM and moved.owner == owner
-        )
-        pace = len(starts or ()) / PACE_S
-        self._paces[owner] = now, pace
-        return pace
+        if now - self._counted_at >= FRESH_S:
+            since = Position(self._history.position.ms - PACE_S * 1000, 0, 0)
+            starts = self._history.since(
+                max(since, self._history.floor), lambda moved: moved.move == Move.CLAIM
+            )
+            self._starts = Counter(moved.owner for moved in starts or ())
+            self._counted_at = now
+        return self._starts[owner] / PACE_S

@@ -54,7 +54,7 @@ def job_from(job_id: str, owner: str | None, fields: Mapping[str, str]) -> Job:
 def _job(job_id: str, fields: Mapping[str, str]) -> Job:
     result = JobResult.model_validate_json(fields["res"]) if "res" in fields else None
     document = JobDocument.model_validate_json(fields["doc"])
-    return Job.model_construct(
+    return Job(
         id=job_id,
         owner=fields["own"],
         version=int(fields["v"]),

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
+from fileproc.errors import GoneError, NotFoundError
 from fileproc.resources import Resources
 from fileproc.settings import Auth, Downloads
 from fileproc.store import Memory, Role, Store, links
@@ -20,6 +21,7 @@ from fileproc.worker.rebuild import rebuild
 from fileproc.worker.shipper import Shipper
 from support.books import Books
 from support.http import Hands, problem, submit
+from support.waiting import eventually
 
 CONTENT = b"for you"
 
@@ -53,6 +55,18 @@ async def looked_at(api: Any, link: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+async def counted(api: Any, link: dict[str, Any], downloads: int) -> dict[str, Any]:
+    """The link once so many are counted: without a bound nobody waits for that."""
+
+    async def enough() -> dict[str, Any] | None:
+        found = await looked_at(api, link)
+        return found if found["downloads"] >= downloads else None
+
+    found: dict[str, Any] = await eventually(enough)
+    assert found["downloads"] == downloads
+    return found
+
+
 async def test_a_link_leads_to_the_file_and_counts(api: Any, hands: Hands) -> None:
     link = await shared(api, await finished(api, hands))
     assert re.fullmatch(r"[2-9A-HJ-NP-Za-km-z]{22}", link["code"])
@@ -72,11 +86,39 @@ async def test_a_link_leads_to_the_file_and_counts(api: Any, hands: Hands) -> No
         assert 'filename="photo.webp"' in file.headers["Content-Disposition"]
     head = await api.head(link["path"], allow_redirects=False)
     assert head.status == 302  # looks, and does not count
-    found = await looked_at(api, link)
+    found = await counted(api, link, 1)
     assert (found["downloads"], found["state"], found["has_password"]) == (1, "live", False)
     assert found["last_download_at"] >= found["created_at"]
     listed = await (await api.get("/v1/links")).json()
     assert listed == {"data": [found], "next_cursor": None}
+
+
+async def test_of_many_at_once_each_is_counted(serve: Any, hands: Hands) -> None:
+    servers = [await serve(), await serve()]
+    link = await shared(servers[0], await finished(servers[0], hands))
+    answers = await asyncio.gather(*(follow(servers[n % 2], link) for n in range(60)))
+    assert {answer.status for answer in answers} == {302}
+    await counted(servers[0], link, 60)
+    # One that has ended meanwhile is not counted, and nobody is the worse for it.
+    await servers[0].delete(f"/v1/links/{link['code']}")
+    with pytest.raises(GoneError):
+        await hands.store.links.note(link["code"])
+    with pytest.raises(NotFoundError):
+        await hands.store.links.note("nosuchcode")
+    assert not hands.store.links._uncounted
+    await counted(servers[0], link, 60)
+
+
+async def test_what_is_not_counted_yet_is_when_the_api_stops(
+    serve: Any, hands: Hands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(links, "NOTED_EVERY_S", 0.5)
+    api, other = await serve(), await serve()
+    link = await shared(api, await finished(api, hands))
+    for _ in range(5):
+        assert (await follow(api, link)).status == 302
+    await api.close()
+    assert (await looked_at(other, link))["downloads"] == 5
 
 
 async def test_a_link_may_have_a_code_a_name_and_one_output_of_several(
@@ -188,7 +230,7 @@ async def test_a_password_is_asked_for_in_two_ways_and_never_shown(
         link["path"], data={"password": "\u00f6ffne dich"}, allow_redirects=False
     )
     assert pressed.status == 303
-    assert (await looked_at(api, link))["downloads"] == 3
+    await counted(api, link, 3)
     kept = await store.pipeline.command("HGET", store.names.link(link["code"]), "pw")
     assert re.fullmatch(r"scrypt\$[0-9a-f]{32}\$[0-9a-f]{64}", kept)
     for body, content_type, status in (

@@ -3,7 +3,8 @@
 -- ARGV 1 make | take | try | right | revoke | restore, 2 code, then for
 --   make     3 owner, 4 id of the request (a repeated one makes no other), 5 end (ms), 6 life of the
 --            record after the end (ms), 7 most links of an owner, then field, value, ...
---   take     3 a count is journaled at least so often (ms); a bounded link journals each
+--   take     3 a count is journaled at least so often (ms); a bounded link journals each.
+--            4 how many; of a bounded link one at a time
 --   try      3 most tries, 4 in so long (ms)
 --   revoke   3 owner
 --   restore  3 owner, 4 life of the record after the end (ms), then field, value, ...
@@ -86,11 +87,12 @@ end
 
 if not owner then return {'absent'} end
 if link[3] or now >= tonumber(link[2]) or (link[4] and n >= tonumber(link[4])) then return {'ended'} end
-call('HSET', key, 'n', n + 1, 'last', now)
+n = n + tonumber(ARGV[4])
+call('HSET', key, 'n', n, 'last', now)
 -- What bounds a link must be known after a rebuild to the last one; else it is for information.
 if link[4] or now - tonumber(link[8] or 0) >= tonumber(ARGV[3]) then
   call('HSET', key, 'told', now)
-  event(code, 'link_taken', owner, n + 1)
+  event(code, 'link_taken', owner, n)
   commit()
 end
-return {'ok', n + 1}
+return {'ok', n}

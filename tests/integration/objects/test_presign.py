@@ -10,11 +10,14 @@ import pytest
 from aiohttp.multipart import content_disposition_filename, parse_content_disposition
 from yarl import URL
 
+from fileproc.errors import StorageUnavailableError
 from fileproc.objects import ObjectStore, open_object_store
-from fileproc.objects.names import clean_name
+from fileproc.objects.names import clean_name, content_disposition
+from fileproc.objects.s3 import open_clients
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
+    from pathlib import Path
 
     from fileproc.settings import Settings
 
@@ -127,3 +130,71 @@ async def test_virtual_hosts_are_a_setting(settings: Settings, stored: str) -> N
     async with open_object_store(virtual) as objects:
         url = await objects.presign_get(stored, name="x", content_type="image/png", ttl_s=60)
     assert url.startswith(f"https://{settings.s3_bucket}.s3.example.com/{stored}?")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "addressing"),
+    [
+        ("https://files.example.com:8443", "path"),
+        ("https://S3.Example.com:443", "virtual"),
+        ("http://[::1]:9000/below/this", "path"),
+        (None, "auto"),
+    ],
+)
+@pytest.mark.parametrize("token", [None, "a/b+c=="])
+async def test_urls_are_those_that_botocore_makes(
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    endpoint: str | None,
+    addressing: str,
+    token: str | None,
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AK/ID")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    if token is not None:
+        monkeypatch.setenv("AWS_SESSION_TOKEN", token)
+    nobody = {"s3_access_key_id": None, "s3_secret_access_key": None}
+    chosen = settings.model_copy(
+        update={
+            **nobody,
+            "s3_endpoint": endpoint,
+            "s3_public_endpoint": None,
+            "s3_addressing": addressing,
+            "s3_region": "eu-central-1",
+            "s3_bucket": "results-of-jobs",
+        }
+    )
+    now = datetime.now(UTC)
+    monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda: now)
+    async with open_object_store(chosen) as objects, open_clients(chosen) as clients:
+        for name in ("plain.webp", "Pr\u00fcfung \u6f22\u5b57 ~*'()!.pdf", "100%25 + &=?#/.txt"):
+            ours = await objects.presign_get(
+                "attempts/job_x/1-ab/0", name=name, content_type="image/svg+xml", ttl_s=77
+            )
+            theirs = await clients.signer.generate_presigned_url(
+                "get_object",
+                Params={
+                    "Bucket": "results-of-jobs",
+                    "Key": "attempts/job_x/1-ab/0",
+                    "ResponseContentType": "image/svg+xml",
+                    "ResponseContentDisposition": content_disposition(name),
+                },
+                ExpiresIn=77,
+            )
+            assert ours == theirs
+            assert ("X-Amz-Security-Token" in ours) == (token is not None)
+
+
+async def test_without_credentials_nothing_is_signed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    nobody = settings.model_copy(update={"s3_access_key_id": None, "s3_secret_access_key": None})
+    async with open_object_store(nobody) as objects:
+        for _ in range(2):
+            with pytest.raises(StorageUnavailableError):
+                await objects.presign_get("files/x", name="x", content_type="a/b", ttl_s=60)

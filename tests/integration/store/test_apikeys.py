@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fileproc.errors import BadRequestError, InvalidRequestError, QuotaError, WrongStateError
-from fileproc.store import Memory, Role, Store, pack, unpack
+from fileproc.store import Memory, Role, Store, apikeys, open_store, pack, unpack
 from fileproc.store.apikeys import MOST_OLD_SECRETS, REMEMBERED_S
 from fileproc.store.events import parse
+from support.waiting import eventually
 
 if TYPE_CHECKING:
+    from fileproc.settings import Settings
     from support.books import Books
 
 SOON = timedelta(hours=1)
@@ -64,6 +66,50 @@ async def test_expired_and_revoked_keys_open_nothing(store: Store) -> None:
     assert first is not None
     assert await store.keys.revoke(gone.info.id)  # again changes nothing
     assert {info.id: info for info in await store.keys.list()}[gone.info.id].revoked_at == first
+
+
+async def test_key_that_was_seen_before_ends_at_once_like_any_other(
+    store: Store, settings: Settings, books: Books
+) -> None:
+    soon = datetime.now(UTC) + timedelta(seconds=1)
+    keys = [
+        await store.keys.create("acme", Role.USER, expires_at=soon),
+        *[await store.keys.create("acme", Role.ADMIN) for _ in range(4)],
+    ]
+    for _ in range(2):  # the second time it is known
+        for key in keys:
+            found = await store.keys.authenticate(key.token)
+            assert found == key.info
+            assert found is not None
+            assert found.valid_until == key.info.expires_at
+    _, revoked, rotated, changed, forgotten = keys
+    async with open_store(settings) as elsewhere:
+        await elsewhere.keys.revoke(revoked.info.id)
+        await elsewhere.keys.rotate(rotated.info.id, overlap_s=0)
+    books.redis.hset(books.key(f"key:{changed.info.id}"), "role", "viewer")
+    books.redis.delete(books.key(f"key:{forgotten.info.id}"))
+    for key in (revoked, rotated, forgotten):
+        assert await store.keys.authenticate(key.token) is None
+    found = await store.keys.authenticate(changed.token)
+    assert found is not None
+    assert found.role is Role.VIEWER
+    wrong = changed.token[:-1] + ("a" if changed.token[-1] != "a" else "b")
+    assert await store.keys.authenticate(wrong) is None
+
+    async def expired() -> bool:
+        return await store.keys.authenticate(keys[0].token) is None
+
+    await eventually(expired)
+    books.redis.zrem(books.key("keys"), forgotten.info.id)
+
+
+async def test_only_so_many_keys_are_known(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apikeys, "MOST_KNOWN", 2)
+    for _ in range(4):
+        key = await store.keys.create("acme", Role.USER)
+        assert await store.keys.authenticate(key.token) == key.info
+    assert len(store.keys._known) == 2
+    assert key.token.split("_", 2)[2] not in str(store.keys._known)
 
 
 @pytest.mark.parametrize("key_id", ["", "nonesuch0000", "a" * 13, "*", "A" * 12])
@@ -134,8 +180,11 @@ async def test_old_and_new_secret_live_together_until_the_overlap_is_over(
     assert second.info.id == first.info.id
     assert second.info.scopes == ("template:thumbs",)
     assert second.info.old_until is not None
-    for key in (first, second):
-        assert await store.keys.authenticate(key.token) == second.info
+    for key, ends in ((first, second.info.old_until), (second, None)):
+        found = await store.keys.authenticate(key.token)
+        assert found == second.info
+        assert found is not None
+        assert found.valid_until == ends
     ended = int((datetime.now(UTC) - timedelta(seconds=1)).timestamp() * 1000)
     record = books.key(f"key:{first.info.id}")
     old = books.redis.hget(record, "old")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from redis.exceptions import AuthenticationError, ResponseError
 from redis.exceptions import ConnectionError as LostConnectionError
 
+from fileproc.dev.engines import Valkey
 from fileproc.errors import StoreUnavailableError
 from fileproc.store import Settlement, Store, Verdict, open_store
 from fileproc.store import connection as module
@@ -18,6 +21,8 @@ from fileproc.store.connection import connect, translated, unavailable
 from support.jobs import make_job, make_result
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from fileproc.settings import Settings
 
 
@@ -88,6 +93,66 @@ async def test_refused_command_fails_alone(store: Store) -> None:
     assert (good, last) == ("a", "b")
     assert isinstance(bad, StoreUnavailableError)
     assert "NONESUCH" not in bad.detail
+
+
+@pytest.mark.parametrize("wrong", [None, True, ["a"], "\ud800"])
+async def test_what_redis_cannot_be_told_keeps_nobody_waiting(store: Store, wrong: Any) -> None:
+    async with asyncio.timeout(30):
+        with pytest.raises(StoreUnavailableError):
+            await store.pipeline.command("ECHO", wrong)
+        assert await store.pipeline.command("ECHO", "x") == "x"
+
+
+async def test_replies_are_read_as_redis_py_reads_them(store: Store) -> None:
+    key = f"{store.names.prefix}lock:read"
+    commands: list[tuple[Any, ...]] = [
+        ("HSET", key, "a", "\u00fc", "b", 1.5, b"c", b"\xc3\xbc"),
+        ("HGETALL", key),
+        ("HMGET", key, "b", "nonesuch"),
+        ("INFO", "server"),
+        ("PING",),
+        ("TIME",),
+        ("DEL", key),
+        ("ZADD", key, 1, "x"),
+        ("ZRANGE", key, 0, -1, "WITHSCORES"),
+        ("ZMSCORE", key, "x", "y"),
+        ("XRANGE", store.names.events, "-", "+", "COUNT", 1),
+        ("EXISTS", key),
+        ("DEL", key),
+    ]
+    ours = await asyncio.gather(*(store.pipeline.command(*command) for command in commands))
+    async with store.pipeline._client.pipeline(transaction=False) as pipe:
+        for command in commands:
+            pipe.execute_command(*command)
+        theirs = await pipe.execute()
+    assert ours[1] == {"a": "\u00fc", "b": "1.5", "c": "\u00fc"}
+    for command, mine, other in zip(commands, ours, theirs, strict=True):
+        assert type(mine) is type(other), command
+        if command[0] not in {"INFO", "TIME"}:
+            assert mine == other, command
+
+
+async def test_redis_that_does_not_answer_is_given_up_and_taken_up_again(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frozen = Valkey(tmp_path / "frozen")
+    frozen.start()
+    try:
+        url = type(settings.redis_url)(frozen.url)
+        async with open_store(settings.model_copy(update={"redis_url": url})) as store:
+            assert await store.pipeline.command("ECHO", "before") == "before"
+            monkeypatch.setattr(module, "COMMAND_TIMEOUT_S", 0.2)
+            os.kill(frozen.pid, signal.SIGSTOP)
+            calls = [store.pipeline.command("ECHO", f"late {n}") for n in range(5)]
+            lost = await asyncio.gather(*calls, return_exceptions=True)
+            assert {type(error) for error in lost} == {StoreUnavailableError}
+            os.kill(frozen.pid, signal.SIGCONT)
+            monkeypatch.undo()
+            # What the frozen one still answers is nobody's reply.
+            for n in range(20):
+                assert await store.pipeline.command("ECHO", str(n)) == str(n)
+    finally:
+        frozen.stop()
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,18 @@ class ForbiddenError(FileprocError):
     code, status, title = "forbidden", 403, "This key may not do that"
 
 
+class HostNotAllowedError(FileprocError):
+    """Where no key is asked for: the name in `Host` could be anybody's that leads here."""
+
+    code, status, title = "host_not_allowed", 421, "The server is not asked by this name"
+
+
+class OriginNotAllowedError(FileprocError):
+    """Where no key is asked for: a page of another origin wants to change something."""
+
+    code, status, title = "origin_not_allowed", 403, "Pages of this origin may not do that"
+
+
 class RouteNotFoundError(FileprocError):
     code, status, title = "route_not_found", 404, "There is nothing at this address"
 

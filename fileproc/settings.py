@@ -27,6 +27,7 @@ from fileproc.networks import networks
 from fileproc.rates import parse_rate
 from fileproc.webhooks import schedule
 
+_HOST_NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:.]+\](:[0-9]{1,5})?")
 
 MIB = 1024 * 1024
@@ -124,6 +125,11 @@ class Settings(BaseSettings):
     auth: Auth = Field(Auth.REQUIRED, description="Whether requests need a key.")
     admin_key_file: Path | None = Field(
         None, description="File with the first admin key of a deployment (fp_<id>_<secret>)."
+    )
+    allowed_hosts: str = Field(
+        "",
+        description="Where no key is asked for: host names by which the api may be asked, beside"
+        " localhost and addresses; separated by commas.",
     )
     metrics_token: SecretStr | None = Field(
         None,
@@ -434,6 +440,15 @@ class Settings(BaseSettings):
                 )
         return value
 
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _host_names(cls, value: str) -> str:
+        if not all(map(_HOST_NAME.fullmatch, names(value))):
+            raise ValueError(
+                "must be host names, lower case and without port, such as files.internal"
+            )
+        return value
+
     @field_validator("clamd")
     @classmethod
     def _clamd_address(cls, value: str | None) -> str | None:
@@ -498,6 +513,12 @@ class Settings(BaseSettings):
         del file_secret_settings
         secrets = SecretFiles(settings_cls)
         return init_settings, env_settings, secrets, dotenv_settings
+
+
+@cache
+def names(listed: str) -> frozenset[str]:
+    """What a setting lists, separated by commas."""
+    return frozenset(filter(None, map(str.strip, listed.split(","))))
 
 
 def shown() -> list[str]:
@@ -583,6 +604,11 @@ def _checked(settings: Settings) -> Settings:
         complaints.append(
             "FILEPROC_JOURNAL_KEEP_S: must be at least FILEPROC_RETENTION_S, "
             f"{settings.retention_s}: else a rebuild lacks jobs that can still be downloaded"
+        )
+    if settings.auth is Auth.OFF and "*" in names(settings.cors_origins):
+        complaints.append(
+            "FILEPROC_CORS_ORIGINS: * is for servers that ask for keys; without them every page"
+            " that a browser here shows could use this one. Name the origins"
         )
     complaints += _jwt_complaints(settings)
     if (settings.s3_access_key_id is None) != (settings.s3_secret_access_key is None):

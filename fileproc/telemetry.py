@@ -32,6 +32,11 @@ REFUSED = Counter("fileproc_jobs_refused_total", "Submissions refused, by error 
 REUSED = Counter("fileproc_jobs_reused_total", "Jobs answered by an earlier one", ("outcome",))
 UPLOADED = Counter("fileproc_uploaded_bytes_total", "Bytes received as files")
 STREAMS_OPEN = Gauge("fileproc_event_streams_open", "Event streams that are open")
+VISITORS_REFUSED = Counter(
+    "fileproc_visitors_refused_total",
+    "Requests refused where no key is asked for: of another host name, of a page elsewhere",
+    ("why",),
+)
 STREAMS_ENDED = Counter("fileproc_event_streams_ended_total", "Streams ended, by why", ("reason",))
 LIMITS_HIT = Counter("fileproc_limits_hit_total", "How often a limit was hit", ("limit",))
 RATES_UNCHECKED = Counter(

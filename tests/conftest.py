@@ -112,6 +112,7 @@ def make_settings(valkey: RedisServer, storage: Storage, folder: Path, **others:
         "port": 0,
         "worker_port": 0,
         "auth": Auth.OFF,
+        "allowed_hosts": "x",  # as tests that speak HTTP by hand call every server
         "debug_operations": True,
         "sandbox": SandboxMode.BEST_EFFORT,
         "scratch_dir": folder / "scratch",

@@ -6,10 +6,11 @@ page may do here is what the key may that the page has.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import hdrs, web
+
+from fileproc.settings import names
 
 if TYPE_CHECKING:
     from fileproc.settings import Settings
@@ -56,7 +57,7 @@ def allow(settings: Settings, request: web.Request, response: web.StreamResponse
     """Say on this answer whether the page that asked may read it."""
     if not settings.cors_origins:
         return
-    allowed = _origins(settings.cors_origins)
+    allowed = names(settings.cors_origins)
     headers = response.headers
     if "*" in allowed:
         headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = "*"
@@ -67,11 +68,6 @@ def allow(settings: Settings, request: web.Request, response: web.StreamResponse
             return
         headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = origin
     headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = _EXPOSED
-
-
-@cache
-def _origins(listed: str) -> frozenset[str]:
-    return frozenset(filter(None, map(str.strip, listed.split(","))))
 
 
 def vary(response: web.StreamResponse, name: str) -> None:

@@ -24,6 +24,7 @@ from fileproc.api.grants import check_grant
 from fileproc.api.idempotency import HEADER
 from fileproc.api.kept import answered_once
 from fileproc.api.rates import STANDING
+from fileproc.api.visitors import check_visitor
 from fileproc.errors import LinkPasswordError, MethodNotAllowedError, UnauthorizedError
 from fileproc.settings import Auth
 from fileproc.store import KeyInfo
@@ -115,8 +116,11 @@ async def _admit(request: web.Request, endpoint: Endpoint) -> None:
 async def _served(
     request: web.Request, handler: Handler, endpoint: Endpoint | None
 ) -> web.StreamResponse:
+    settings = request.app[API].settings
+    if settings.auth is Auth.OFF:
+        check_visitor(settings, request)
     if request.method == hdrs.METH_OPTIONS and is_preflight(request):
-        return preflight(request.app[API].settings)
+        return preflight(settings)
     if endpoint is None:
         return await _unmatched(request, handler)
     await _admit(request, endpoint)

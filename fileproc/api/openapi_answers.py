@@ -9,14 +9,17 @@ from typing import Final
 from fileproc.api import problems
 from fileproc.api.endpoints import Endpoint
 from fileproc.api.openapi_schemas import REF, Json
+from fileproc.api.visitors import SAFE
 from fileproc.errors import (
     BadRequestError,
     FileprocError,
     ForbiddenError,
+    HostNotAllowedError,
     IdempotencyInFlightError,
     IdempotencyMismatchError,
     IdentityUnavailableError,
     InvalidRequestError,
+    OriginNotAllowedError,
     RateLimitError,
     StoreUnavailableError,
     UnauthorizedError,
@@ -53,9 +56,11 @@ def responses_of(endpoint: Endpoint) -> Json:
 
 def all_errors(endpoint: Endpoint) -> list[type[FileprocError]]:
     """What an endpoint may answer beside its successes."""
-    common: list[type[FileprocError]] = []
+    common: list[type[FileprocError]] = [HostNotAllowedError]
+    if endpoint.method not in SAFE:
+        common.append(OriginNotAllowedError)
     if not endpoint.public:
-        common = [
+        common += [
             *(BadRequestError, UnauthorizedError, ForbiddenError),
             *(InvalidRequestError, StoreUnavailableError, IdentityUnavailableError),
         ]

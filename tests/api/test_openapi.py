@@ -214,8 +214,9 @@ async def test_every_type_of_problem_leads_to_its_place_on_the_page(api: Any) ->
     ],
 )
 async def test_the_page_defines_the_address_it_was_asked_at_once(
-    api: Any, host: str, shown: str
+    serve: Any, host: str, shown: str
 ) -> None:
+    api = await serve(auth=Auth.REQUIRED)  # without keys other names are not answered at all
     page = await (await api.get("/docs", headers={"Host": host})).text()
     assert re.findall(r"export FILEPROC_URL=(.*)", page) == [shown]
     assert page.count("http://") == 1

@@ -191,6 +191,12 @@ class WrongStateError(FileprocError):
     code, status, title = "wrong_state", 409, "The job's state does not allow this"
 
 
+class NothingKeptError(FileprocError):
+    """There is nothing to go on from: the job can only be repeated whole."""
+
+    code, status, title = "nothing_kept", 409, "Nothing is kept of the job's steps"
+
+
 class TokenUsedError(FileprocError):
     code, status, title = "token_used", 409, "The upload token has taken its file"
 

@@ -230,6 +230,7 @@ class StepState(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     SKIPPED = "skipped"
+    REUSED = "reused"
     UNKNOWN = "unknown"
 
 
@@ -247,8 +248,9 @@ class StepStatus(Record):
     name: str
     state: StepState = Field(
         default=StepState.WAITING,
-        description="`skipped`: it failed, and was to be skipped then. `unknown`: the job ended "
-        "from outside, and how far the step came was not noted.",
+        description="`skipped`: it failed, and was to be skipped then. `reused`: the job that this "
+        "one repeats has done it, and the numbers are of then. `unknown`: the job ended from "
+        "outside, and how far the step came was not noted.",
     )
     progress: Progress | None = Field(default=None, description="While it runs.")
     outputs: int = Field(default=0, description="Files that it made.")
@@ -256,6 +258,31 @@ class StepStatus(Record):
     error: StepError | None = Field(default=None, description="The first failure.")
     engine: str | None = Field(default=None, description="What made the files.")
     usage: Usage | None = Field(default=None, description="All runs of the step together.")
+
+
+class KeptState(StrEnum):
+    KEPT = "kept"
+    TOO_LARGE = "too_large"
+    NOT_STORED = "not_stored"
+
+
+class KeptSteps(Record):
+    """What the finished steps of a failed job have made, for a job that goes on from there.
+
+    File i is the object `prefix + str(i)`; the object after the last tells of all of them, and of
+    the steps: its size and digest stand here, so that nothing else is taken for it.
+    """
+
+    state: KeptState = Field(
+        description="`too_large`: it was more than is kept. `not_stored`: the storage did not take "
+        "it in time."
+    )
+    steps: list[str] = Field(description="The steps that need not run again.")
+    files: int = Field(description="Those that later steps, or the job, still need.")
+    bytes: int = Field(description="Of these files.")
+    prefix: str = ""
+    list_size: int = 0
+    list_sha256: str = ""
 
 
 class Target(Record):
@@ -297,6 +324,8 @@ class PipelineProgress(Progress, Trail):
 class PipelineProblem(Problem, Trail):
     """Of a job with steps, or with deliveries."""
 
+    kept: KeptSteps | None = None
+
 
 class JobHook(Record):
     """Where the events of one job are sent."""
@@ -311,7 +340,7 @@ class JobDocument(Record):
     `sources` stand at their places among all inputs, `inputs` at the places that are left.
 
     With `steps` the operation is `pipeline`; each step comes after those it needs. `template` is
-    where they came from, `<name>@<version>`.
+    where they came from, `<name>@<version>`. `resume` is what the job it repeats has kept.
     """
 
     operation: str
@@ -330,8 +359,17 @@ class JobDocument(Record):
     expires_in: int | None = None
     retention_s: int | None = None
     retry_of: str | None = None
+    resume: KeptSteps | None = None
     batch: str | None = None
     webhook: JobHook | None = None
+
+    def steps_untold(self, state: StepState = StepState.WAITING) -> list[StepStatus]:
+        """The steps where no attempt has told of them."""
+        reused = self.resume.steps if self.resume else ()
+        return [
+            StepStatus(name=step.name, state=StepState.REUSED if step.name in reused else state)
+            for step in self.steps
+        ]
 
 
 class JobResult(Trail):
@@ -374,3 +412,4 @@ class Job(NamedTuple):
     usage: Usage | None
     steps: list[StepStatus]
     deliveries: list[TargetStatus]
+    kept: KeptSteps | None

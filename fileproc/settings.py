@@ -349,6 +349,15 @@ class Settings(BaseSettings):
     max_memory_bytes: Positive = Field(2 * GIB, description="Memory of one attempt.")
     max_pixels: Positive = Field(200_000_000, description="Pixels of a picture, all frames.")
     max_output_files: Positive = Field(2_000, description="Outputs of one job.")
+    max_kept_bytes: int = Field(
+        GIB,
+        ge=0,
+        description="What the finished steps of a failed job have made is kept up to this size, "
+        "for a retry from the failed step. 0: never.",
+    )
+    keep_timeout_s: PositiveSeconds = Field(
+        30, description="Time in which the storage must have taken that."
+    )
     sandbox: SandboxMode = Field(
         SandboxMode.REQUIRED,
         description="required: refuse to work where the kernel has neither seccomp nor Landlock "

@@ -61,6 +61,7 @@ PICKUP_SECONDS = Histogram(
     "fileproc_job_wait_seconds", "Time from accept to claim", ("lane",), buckets=_WORK_BUCKETS
 )
 FETCHED = Counter("fileproc_fetched_bytes_total", "Bytes of inputs fetched from URLs")
+KEPT = Counter("fileproc_kept_bytes_total", "Bytes of finished steps kept of failed jobs")
 DELIVERED = Counter("fileproc_delivered_bytes_total", "Bytes of outputs sent to clients' places")
 LEASES_LOST = Counter("fileproc_leases_lost_total", "Attempts refused: the lease was taken away")
 ZYGOTE_STARTS = Counter("fileproc_zygote_starts_total", "Times the template process was started")

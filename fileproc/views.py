@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pydantic_core import to_json
 
-from fileproc.jobs import Fetched, FileInfo, Job, JobState, Source
+from fileproc.jobs import Fetched, FileInfo, Job, JobState, KeptSteps, Source
 from fileproc.operations import Operation, secret_params
 from fileproc.pipelines import output_steps
 from fileproc.settings import Settings
@@ -61,6 +61,7 @@ def job_view(job: Job) -> dict[str, Any]:
         "timeout_s": document.timeout_s,
         "retry_of": document.retry_of,
         "retried_as": job.retried_as,
+        "kept": _kept(job.kept) if job.kept else None,
         "batch": document.batch,
         "webhook": document.webhook,
         "labels": document.labels,
@@ -142,6 +143,15 @@ def _steps(job: Job) -> list[dict[str, Any]]:
         }
         for step in job.document.steps
     ]
+
+
+def _kept(kept: KeptSteps) -> dict[str, Any]:
+    return {
+        "state": kept.state,
+        "steps": kept.steps,
+        "files": kept.files,
+        "bytes": kept.bytes,
+    }
 
 
 def _inputs(job: Job) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from fileproc.api.reuse import with_answer
 from fileproc.crashpoints import crash_point
 from fileproc.errors import FileprocError, IdempotencyMismatchError, StoreUnavailableError
 from fileproc.ids import new_id
-from fileproc.jobs import FileInfo, Job, JobDocument, JobState, StepStatus, TargetStatus
+from fileproc.jobs import FileInfo, Job, JobDocument, JobState, TargetStatus
 from fileproc.store import NewJob, Replay
 from fileproc.telemetry import SUBMITTED
 from fileproc.views import job_body, job_path
@@ -148,6 +148,7 @@ def new_job(
             expires_in=draft.expires_in,
             timeout_s=draft.timeout_s,
             retry_of=draft.retry_of,
+            resume=draft.resume,
             batch=draft.batch,
             webhook=draft.webhook,
         ),
@@ -195,8 +196,9 @@ def _snapshot(new: NewJob, accepted_at: datetime) -> Job:
         result=None,
         error=None,
         usage=None,
-        steps=[StepStatus(name=step.name) for step in new.document.steps],
+        steps=new.document.steps_untold(),
         deliveries=[TargetStatus() for _ in new.document.deliver],
+        kept=None,
     )
 
 

@@ -10,6 +10,7 @@ from fileproc.api.fields import JobId
 from fileproc.jobs import (
     JobHook,
     JobState,
+    KeptState,
     OutputInfo,
     Progress,
     Provenance,
@@ -59,6 +60,18 @@ class Links(BaseModel):
     retry: str | None = Field(None, description="There once the job has ended without success.")
 
 
+class KeptStepsView(BaseModel):
+    """What is kept of the finished steps of a job that has failed."""
+
+    state: KeptState = Field(
+        description="`kept`; `too_large`: it was more than is kept; `not_stored`: the storage did "
+        "not take it in time."
+    )
+    steps: list[str] = Field(description="The steps that `retry` need not run again.")
+    files: int = Field(description="Those that later steps, or the job, still need.")
+    bytes: int
+
+
 class JobView(BaseModel):
     """A job."""
 
@@ -96,6 +109,10 @@ class JobView(BaseModel):
     timeout_s: float | None = Field(description="Longest an attempt may take, where it was said.")
     retry_of: str | None = Field(description="The job that this one repeats.")
     retried_as: str | None = Field(description="The newest job that repeats this one.")
+    kept: KeptStepsView | None = Field(
+        description="What is left of a failed job of several steps, for a retry from the failed "
+        "step."
+    )
     batch: str | None = Field(description="The batch that it belongs to.")
     webhook: JobHook | None = Field(description="Where the events of this job are sent.")
     labels: dict[str, str]

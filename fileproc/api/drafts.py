@@ -31,7 +31,7 @@ from fileproc.errors import (
     ProgramMissingError,
     UrlNotAllowedError,
 )
-from fileproc.jobs import JOB_INPUTS, FileInfo, JobHook, Source, Step, Target
+from fileproc.jobs import JOB_INPUTS, FileInfo, JobHook, KeptSteps, Source, Step, Target
 from fileproc.operations import Operation, clean_name
 from fileproc.outbound import check_url
 from fileproc.pipelines import Pipeline, planned, pointer_to
@@ -66,6 +66,7 @@ class Draft:
     timeout_s: float | None = None
     reuse: bool = False
     retry_of: str | None = None
+    resume: KeptSteps | None = None
     batch: str | None = None
     template: str | None = None
     webhook: JobHook | None = None
@@ -94,6 +95,7 @@ class Draft:
             *(self.asked_as or (step.model_dump() for step in self.steps)),
             *(source.model_dump() for source in self.sources),
             *(delivery.model_dump() for delivery in self.deliver),
+            *([self.resume.model_dump()] if self.resume else []),
         ]
 
     def _timing(self) -> list[Any]:

@@ -34,6 +34,7 @@ JOB: Final[dict[str, Any]] = {
     "timeout_s": None,
     "retry_of": None,
     "retried_as": None,
+    "kept": None,
     "batch": None,
     "webhook": None,
     "labels": {"album": "summer"},
@@ -340,6 +341,9 @@ BATCH_SAMPLE: Final = """curl "$FILEPROC_URL/v1/batches" -H 'Content-Type: appli
 
 RETRY_SAMPLE: Final = """curl -X POST "$FILEPROC_URL/v1/jobs/retry" \\
   -H 'Content-Type: application/json' -d '{"code": "timeout", "labels": {"album": "summer"}}'"""
+
+RETRY_FAILED_SAMPLE: Final = """curl -X POST "$FILEPROC_URL/v1/jobs/JOB_ID/retry" \\
+  -H 'Content-Type: application/json' -d '{"from": "failed"}'"""
 
 UPLOAD_SAMPLE: Final = """curl "$FILEPROC_URL/v1/uploads" -H 'Content-Type: application/json' \\
   -d '{"name": "photo.jpg", "size": 1016315, "type": "image/jpeg"}'

@@ -38,6 +38,7 @@ JOB_CODES: Final[dict[str, JobCode]] = {
     "invalid_params": JobCode(_PERMANENT, "The worker, of another version, refuses a parameter."),
     "no_preview": JobCode(_PERMANENT, "The document holds no picture of itself."),
     "infected": JobCode(_PERMANENT, "The scanner found something, and the job was to fail then."),
+    "kept_missing": JobCode(_PERMANENT, "What an earlier job has kept is gone; repeat it whole."),
     "language_missing": JobCode(_PERMANENT, "There is no data to recognize text in a language."),
     "nothing_matches": JobCode(_PERMANENT, "The archive has no file that is chosen."),
     "media_too_long": JobCode(_PERMANENT, "The sound or film is longer than may be processed."),

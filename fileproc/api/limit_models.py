@@ -128,6 +128,7 @@ class JobLimits(BaseModel):
     retention_s: int = Field(description="Job and files go so long after its end, at most.")
     max_memory_bytes: int
     max_scratch_bytes: int
+    max_kept_bytes: int = Field(description="Of the steps of a failed job, for `retry`.")
     max_pixels: int
     max_wait_s: int = Field(description="Longest `wait` of a request.")
 
@@ -227,6 +228,7 @@ LIMITS: Final = {
         "retention_s": 86_400,
         "max_memory_bytes": 2_147_483_648,
         "max_scratch_bytes": 21_474_836_480,
+        "max_kept_bytes": 1_073_741_824,
         "max_pixels": 200_000_000,
         "max_wait_s": 60,
     },

@@ -58,6 +58,7 @@ async def get_limits(request: web.Request) -> web.StreamResponse:
             "retention_s": settings.retention_s,
             "max_memory_bytes": settings.max_memory_bytes,
             "max_scratch_bytes": settings.max_scratch_bytes,
+            "max_kept_bytes": settings.max_kept_bytes,
             "max_pixels": settings.max_pixels,
             "max_wait_s": MAX_WAIT_S,
         },

@@ -19,7 +19,7 @@ from fileproc.api.jobs import job_id_of
 from fileproc.api.payload import read_payload
 from fileproc.api.queries import NoQuery, RetryQuery
 from fileproc.api.reading import read_query
-from fileproc.api.retry_models import RetryRequest
+from fileproc.api.retry_models import RetryFrom, RetryRequest, RetryStart
 from fileproc.errors import (
     BacklogError,
     BadRequestError,
@@ -27,12 +27,13 @@ from fileproc.errors import (
     FileprocError,
     GoneError,
     NotFoundError,
+    NothingKeptError,
     QuotaError,
     StoreUnavailableError,
     WrongStateError,
 )
 from fileproc.ids import is_id
-from fileproc.jobs import Job, JobDocument, JobState
+from fileproc.jobs import Job, JobDocument, JobState, KeptState, KeptSteps
 from fileproc.pipelines import planned, pointer_to
 from fileproc.store import JobFilter
 
@@ -45,10 +46,11 @@ _JSON: Final = "application/json"
 
 
 async def retry_job(request: web.Request) -> web.StreamResponse:
-    """`POST /v1/jobs/{id}/retry`: a new job that asks for the same."""
+    """`POST /v1/jobs/{id}/retry`: a new job that asks for the same, or for what is left of it."""
     api, caller = api_of(request), caller_of(request)
     job_id = job_id_of(request)
     query = read_query(RetryQuery, request.query)
+    asked = await read_payload(request, RetryFrom, optional=True)
     wish = wish_of(request, query.wait)
     key = key_of(request)
     job = await api.resources.store.jobs.get(caller.owner, job_id)
@@ -57,7 +59,7 @@ async def retry_job(request: web.Request) -> web.StreamResponse:
             f"The job {_is(job.state)}; only a failed, canceled or expired job can be retried.",
             state=str(job.state),
         )
-    draft = _again(api, job)
+    draft = _again(api, job, asked.start)
     async with claimed(api, caller, key) as claim:
         await _check_files(api, caller, job)
         accepted = await accept(
@@ -70,7 +72,7 @@ def _is(state: JobState) -> str:
     return "has succeeded" if state is JobState.SUCCEEDED else f"is {state}"
 
 
-def _again(api: Api, job: Job) -> Draft:
+def _again(api: Api, job: Job, start: RetryStart) -> Draft:
     document = job.document
     return Draft(
         plan=_plan_again(api, document),
@@ -84,10 +86,31 @@ def _again(api: Api, job: Job) -> Draft:
         expires_in=document.expires_in,
         timeout_s=document.timeout_s,
         retry_of=job.id,
+        resume=_kept_of(job) if start == "failed" else None,
         sources=tuple(document.sources),
         webhook=document.webhook,
         deliver=tuple(document.deliver),
     )
+
+
+def _kept_of(job: Job) -> KeptSteps:
+    """What a job goes on from that repeats this one from the failed step.
+
+    Raises:
+        NothingKeptError: it cannot.
+    """
+    kept = job.kept
+    if kept is not None and kept.state is KeptState.KEPT:
+        return kept
+    if not job.document.steps:
+        why = "The job has no steps"
+    elif kept is None:
+        why = "Nothing is kept of the job: it ended from outside, or before a step was done"
+    elif kept.state is KeptState.TOO_LARGE:
+        why = f"What its steps had made was too large to be kept ({kept.bytes:,} bytes)"
+    else:
+        why = "The storage did not take in time what its steps had made"
+    raise NothingKeptError(f'{why}. Repeat it whole: leave out `"from": "failed"`.')
 
 
 def _plan_again(api: Api, document: JobDocument) -> Plan:
@@ -172,7 +195,7 @@ class _Sweep:
         if job is None or not _wanted(self.asked, job):
             return True
         try:
-            draft = _again(self.api, job)
+            draft = _again(self.api, job, self.asked.start)
             await _check_files(self.api, self.caller, job)
             accepted = await accept(
                 *(self.api, self.caller, draft),

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
 from fileproc.api.fields import MAX_PAGE, BatchId, Labels, Moment, Request
+
+RetryStart = Literal["start", "failed"]
+_Start = Annotated[
+    RetryStart,
+    Field(
+        alias="from",
+        description="`failed`: a job of several steps goes on from the one that failed, with what "
+        "was kept of those before it (`kept` of the job). `start`: all of it is done again.",
+    ),
+]
+
+
+class RetryFrom(Request):
+    """How to repeat a job; no body stands for `{}`."""
+
+    start: _Start = "start"
 
 
 class RetryRequest(Request):
@@ -19,6 +35,7 @@ class RetryRequest(Request):
     failed_after: Moment | None = Field(None, description="Only those that ended later.")
     failed_before: Moment | None = Field(None, description="Only those that ended earlier.")
     again: bool = Field(False, description="Also those that another job repeats already.")
+    start: _Start = "start"
     limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = Field(100, description="Jobs made at most.")
     cursor: str | None = Field(
         None, max_length=200, description="`next_cursor` of the answer before this one."

@@ -209,15 +209,24 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         summary="Repeat a job that ended without success",
         description=(
             "Makes a new job with `retry_of` set; the old one stays as it is. Only a failed, "
-            "canceled or expired job can be repeated, and only while its inputs are stored."
+            "canceled or expired job can be repeated, and only while its inputs are stored. With "
+            '`{"from": "failed"}` the steps that were done are not done again, where `kept` of the '
+            "job says that what they have made is there."
         ),
         answers={200: _FINISHED, 202: _ACCEPTED},
         query=queries.RetryQuery,
+        body=Body.JSON,
+        payload=retry_models.RetryFrom,
+        sample=examples.RETRY_FAILED_SAMPLE,
         headers=(_KEY, _PREFER),
         errors=(
             *_LOST,
             errors.WrongStateError,
+            errors.NothingKeptError,
             errors.UrlNotAllowedError,  # a connection that is no longer there
+            errors.UnsupportedMediaTypeError,
+            errors.TooLargeError,
+            errors.RequestTimeoutError,
             *_IDEMPOTENT,
             *_FULL,
         ),

@@ -14,6 +14,7 @@ from fileproc.errors import (
     IdempotencyInFlightError,
     IdempotencyMismatchError,
     NotFoundError,
+    NothingKeptError,
     WrongStateError,
 )
 from fileproc.jobs import FileInfo, Job, JobDocument, JobResult, JobState
@@ -125,6 +126,7 @@ class Jobs:
             BacklogError: the events are not shipped fast enough, or Redis is nearly full.
             NotFoundError: a file that was to be used again is gone.
             WrongStateError: the job was to be repeated once, and has been.
+            NothingKeptError: what it was to go on from is gone.
             IdempotencyInFlightError, IdempotencyMismatchError: another request has the key.
             StoreUnavailableError: nothing is known to be accepted.
         """
@@ -163,6 +165,8 @@ class Jobs:
                 return WrongStateError(
                     f"The job has been repeated already, by {job_id}.", retried_as=str(job_id)
                 )
+            case ["not_kept"]:
+                return NothingKeptError("What was kept of the job is gone: repeat it whole.")
             case ["no_batch"]:
                 return GoneError(f"The batch {new.document.batch} takes no more jobs.")
             case ["no_file", file_id]:
@@ -195,6 +199,7 @@ class Jobs:
                 new.answered_by,
                 new.result.model_dump_json(exclude_none=True) if new.result else "",
             ),
+            new.document.resume.prefix if new.document.resume else "",
         ]
         for info in new.new_files:
             arguments += [info.file_id, info.model_dump_json(exclude_none=True)]

@@ -137,6 +137,11 @@ class Remembered:
         """The set time, of a job that has not come so far; else 0."""
         return self.due if self.state == JobState.DELAYED and not self.attempt else 0
 
+    @property
+    def takes_over(self) -> str:
+        """Prefix of what an earlier job has kept for it, while it is not over; else ''."""
+        return "" if self.over else _prefix_of(json.loads(self.document).get("resume"))
+
 
 class Memory:
     """Folds events, oldest first, into what the store was."""
@@ -359,6 +364,10 @@ def _compact(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
+def _prefix_of(kept: dict[str, Any] | None) -> str:
+    return str(kept.get("prefix", "")) if kept else ""
+
+
 def _advance(job: Remembered, event: Event, now: int) -> None:
     job.version = event.version
     if event.move not in MOVES:
@@ -381,6 +390,7 @@ def _advance(job: Remembered, event: Event, now: int) -> None:
             job.prefix = json.loads(event.data)["prefix"]
         case Move.FAIL:
             job.problem = event.data
+            job.prefix = _prefix_of(json.loads(event.data or "{}").get("kept"))
     if job.over:
         job.finished = now
     else:  # as another history had it, before a replica took over
@@ -449,7 +459,7 @@ class Journal:
             *(job.retention_ms, job.score, job.document, job.result, job.problem, job.prefix),
             *(job.expires or "", job.idempotency, LIFE_S),
             *(job.waits_until, 0 if job.attempt else job.deadline, job.batch, job.retried_as),
-            job.digest,
+            *(job.digest, job.takes_over),
         ]
         for file_id, record in job.files.items():
             arguments += [file_id, record]

@@ -27,7 +27,7 @@
 | batches:<owner>         | zset    | id -> created at (ms)                          | retention |
 | batch_ends              | zset    | batch id -> to be looked at (ms)               | its end   |
 | reuse:<owner>:<digest>  | string  | id of the newest job that answers this         | its job   |
-| shared                  | hash    | prefix of outputs -> jobs that have them       | last job  |
+| shared                  | hash    | prefix of outputs -> jobs that need them       | last job  |
 | cost:<operation>        | hash    | n, x, y, xx, xy, cpu: bytes and seconds        | idle 30 d |
 | deadlines               | zset    | job id -> must have started by (ms)            | claim     |
 | final                   | zset    | job id -> to be deleted at (ms)                | purge     |
@@ -64,8 +64,9 @@
 Fields of job:<id>: st state, own owner, ln lane, v version, tok fencing token, at attempt, ma max
 attempts, ca/sa/fa created/started/finished (ms), ex deleted at (ms), rt retention (ms), sc score in
 waiting, due (ms), w worker, cq cancel requested, del delete at the end, fi file ids, up ids of
-files uploaded on their own, pre prefix of the outputs, pg progress, ba batch, rb id of the job that
-repeats it, rd digest of what it asks for, doc, res, err (JSON).
+files uploaded on their own, pre prefix of the outputs (of a failed one: of what is kept of it), kp
+prefix of what an earlier job has kept for it, pg progress, ba batch, rb id of the job that repeats
+it, rd digest of what it asks for, doc, res, err (JSON).
 
 Fields of batch:<id>: st (open: its jobs are still being accepted; dropped: it is withdrawn;
 running, completed), own owner, n jobs in all, acc accepted, fin ended, one number for each state

@@ -61,6 +61,7 @@ class Settlement:
     prefix: str = ""
     data: str = ""
     cpu_ms: int = 0  # of the attempt, for the owner's account
+    kept: str = ""  # prefix of what is kept where it fails
 
     @classmethod
     def complete(cls, lease: Lease, result: JobResult) -> Settlement:
@@ -68,9 +69,9 @@ class Settlement:
         return cls(lease.job_id, lease.token, Move.COMPLETE, prefix=result.prefix, data=data)
 
     @classmethod
-    def fail(cls, lease: Lease, problem: Problem, prefix: str = "") -> Settlement:
+    def fail(cls, lease: Lease, problem: Problem, prefix: str = "", kept: str = "") -> Settlement:
         data = problem.model_dump_json(by_alias=True)
-        return cls(lease.job_id, lease.token, Move.FAIL, prefix=prefix, data=data)
+        return cls(lease.job_id, lease.token, Move.FAIL, prefix=prefix, data=data, kept=kept)
 
     @classmethod
     def retry(cls, lease: Lease, problem: Problem, delay_s: float, prefix: str = "") -> Settlement:
@@ -204,7 +205,7 @@ class Queue:
         arguments: list[Any] = []
         for item, _ in batch:
             arguments += [item.job_id, item.token, item.move, item.delay_ms]
-            arguments += [item.prefix, item.data, item.cpu_ms]
+            arguments += [item.prefix, item.data, item.cpu_ms, item.kept]
         try:
             verdicts = await self._pipeline.script("settle", *arguments)
         except StoreUnavailableError as exc:

@@ -12,6 +12,8 @@ from fileproc.jobs import (
     JobDocument,
     JobResult,
     JobState,
+    KeptSteps,
+    PipelineProblem,
     Problem,
     Progress,
     StepState,
@@ -76,7 +78,13 @@ def _job(job_id: str, fields: Mapping[str, str]) -> Job:
         usage=result.usage if result else None,
         steps=_steps(document, fields) if document.steps else [],
         deliveries=_deliveries(document, fields) if document.deliver else [],
+        kept=_kept(fields) if document.steps else None,
     )
+
+
+def _kept(fields: Mapping[str, str]) -> KeptSteps | None:
+    failed = fields["st"] == JobState.FAILED
+    return PipelineProblem.model_validate_json(fields["err"]).kept if failed else None
 
 
 def _deliveries(document: JobDocument, fields: Mapping[str, str]) -> list[TargetStatus]:
@@ -91,5 +99,4 @@ def _steps(document: JobDocument, fields: Mapping[str, str]) -> list[StepStatus]
     if trail is not None and (known := Trail.model_validate_json(trail).steps):
         return known
     ended = fields["st"] in FINAL and int(fields["at"]) > 0
-    state = StepState.UNKNOWN if ended else StepState.WAITING
-    return [StepStatus(name=step.name, state=state) for step in document.steps]
+    return document.steps_untold(StepState.UNKNOWN if ended else StepState.WAITING)

@@ -17,18 +17,18 @@ from typing import Any
 
 from fileproc import __version__
 from fileproc.crashpoints import crash_point
-from fileproc.errors import FileprocError, StoreUnavailableError
+from fileproc.errors import FileprocError, JobError, StoreUnavailableError
 from fileproc.jobs import (
+    JOB_INPUTS,
     Fetched,
     JobResult,
-    OutputInfo,
     Progress,
     Provenance,
     StepStatus,
     TargetStatus,
 )
 from fileproc.objects import attempt_prefix
-from fileproc.operations import Input, Limits, Output, environment, programs_of
+from fileproc.operations import Input, Limits, environment, programs_of
 from fileproc.resources import Resources
 from fileproc.settings import Settings
 from fileproc.store import Lease, Pulse, Verdict
@@ -43,6 +43,7 @@ from fileproc.worker.clamd import scanning
 from fileproc.worker.deliverer import Deliverer
 from fileproc.worker.fetcher import Fetcher
 from fileproc.worker.held import Held
+from fileproc.worker.keeper import Keeper
 from fileproc.worker.outcomes import (
     Canceled,
     Done,
@@ -53,11 +54,11 @@ from fileproc.worker.outcomes import (
     as_job_error,
     unforeseen,
 )
-from fileproc.worker.pipeline import PipelineRun
+from fileproc.worker.pipeline import Finished, PipelineRun
 from fileproc.worker.progress import Throttle
 from fileproc.worker.sandbox import Assignment, Ending, Sandbox, ZygoteLost
 from fileproc.worker.scratch import Scratch
-from fileproc.worker.transfers import TRANSFERS_AT_ONCE, patiently, together
+from fileproc.worker.transfers import publish
 
 SETTLE_PAUSE_S = (0.1, 0.5, 1.0, 2.0)
 MOST_REMEMBERED = 1_000
@@ -73,10 +74,16 @@ class Attempt:
     lease: Lease
     prefix: str  # of its outputs; no other attempt has it
     seconds: dict[str, float] = field(default_factory=dict)  # by phase
-    steps: list[StepStatus] | None = None  # of a pipeline: how far each has come
+    run: PipelineRun | None = None  # of a pipeline, once it has begun
+    kept_prefix: str = ""  # of what is kept of a pipeline that has failed for good
     cpu_s: float = 0.0
     fetched: list[Fetched] = field(default_factory=list)  # what was found at URLs
     deliveries: list[TargetStatus] | None = None  # how far they have come
+
+    @property
+    def steps(self) -> list[StepStatus] | None:
+        """How far each step of a pipeline has come."""
+        return self.run.statuses if self.run else None
 
     @contextlib.contextmanager
     def timed(self, phase: str) -> Iterator[None]:
@@ -101,6 +108,7 @@ class Executor:
         self._objects = resources.objects
         self._fetcher = Fetcher(resources)
         self._deliverer = Deliverer(resources)
+        self._keeper = Keeper(resources)
         self._run_child = scanning(resources.settings, sandbox.run)
         self._scratch = scratch
         self._held = held
@@ -146,39 +154,45 @@ class Executor:
         return Lost(attempt.prefix) if lost else Canceled(attempt.prefix)
 
     async def _work(self, attempt: Attempt) -> Outcome:
-        lease, prefix = attempt.lease, attempt.prefix
         try:
-            async with self._scratch.attempt(lease) as folder:
-                with attempt.timed("fetch"):
-                    inputs, attempt.fetched = await self._fetcher.fetch(
-                        lease.owner, lease.document, folder
-                    )
-                crash_point("input-fetched")
-                with attempt.timed("run"):
-                    ending = await self._run(attempt, folder, inputs)
-                crash_point("child-done")
-                attempt.cpu_s = ending.usage.cpu_s
-                if ending.error is not None:
-                    return Failed(ending.error, prefix, attempt.steps)
-                with attempt.timed("publish"):
-                    outputs = await self._publish(prefix, ending.outputs)
-                if lease.document.deliver:
-                    # Before it is settled: a job that has succeeded has delivered. Who dies in
-                    # between delivers the same again, to the same places.
-                    attempt.deliveries = [TargetStatus() for _ in lease.document.deliver]
-                    with attempt.timed("deliver"):
-                        files = list(zip(ending.outputs, outputs, strict=True))
-                        await self._deliverer.deliver(lease, files, attempt.deliveries)
+            async with self._scratch.attempt(attempt.lease) as folder:
+                outcome = await self._tried(attempt, folder)
+                return await self._with_kept(attempt, outcome, folder)
+        except Exception:
+            log.exception("an attempt failed in the worker itself", job=attempt.lease.job_id)
+            return self._failed(attempt, unforeseen())
+
+    async def _tried(self, attempt: Attempt, folder: Path) -> Outcome:
+        lease = attempt.lease
+        try:
+            with attempt.timed("fetch"):
+                inputs, finished = await self._fetch(attempt, folder)
+            crash_point("input-fetched")
+            with attempt.timed("run"):
+                ending = await self._run(attempt, folder, inputs, finished)
+            crash_point("child-done")
+            attempt.cpu_s = ending.usage.cpu_s
+            if ending.error is not None:
+                return self._failed(attempt, ending.error)
+            with attempt.timed("publish"):
+                outputs = await publish(self._objects, attempt.prefix, ending.outputs)
+            if lease.document.deliver:
+                # Before it is settled: a job that has succeeded has delivered. Who dies in
+                # between delivers the same again, to the same places.
+                attempt.deliveries = [TargetStatus() for _ in lease.document.deliver]
+                with attempt.timed("deliver"):
+                    files = list(zip(ending.outputs, outputs, strict=True))
+                    await self._deliverer.deliver(lease, files, attempt.deliveries)
         except ZygoteLost:
-            return self._after_zygote_death(lease, prefix)
+            return self._after_zygote_death(lease, attempt.prefix)
         except FileprocError as exc:
-            return Failed(as_job_error(exc), prefix, attempt.steps, attempt.deliveries)
+            return self._failed(attempt, as_job_error(exc))
         except Exception:
             log.exception("an attempt failed in the worker itself", job=lease.job_id)
-            return Failed(unforeseen(), prefix, attempt.steps, attempt.deliveries)
+            return self._failed(attempt, unforeseen())
         return Done(
             JobResult(
-                prefix=prefix,
+                prefix=attempt.prefix,
                 outputs=outputs,
                 usage=ending.usage,
                 provenance=Provenance(
@@ -190,7 +204,43 @@ class Executor:
             )
         )
 
-    async def _run(self, attempt: Attempt, folder: Path, inputs: list[Input]) -> Ending:
+    def _failed(self, attempt: Attempt, error: JobError) -> Failed:
+        return Failed(error, attempt.prefix, attempt.steps, attempt.deliveries)
+
+    async def _with_kept(self, attempt: Attempt, outcome: Outcome, folder: Path) -> Outcome:
+        """A pipeline that has failed for good keeps what its finished steps have made."""
+        if not isinstance(outcome, Failed) or not outcome.for_good(attempt.lease):
+            return outcome
+        # A child that breaks the rules may have changed what others have made.
+        if attempt.run is None or outcome.error.job_code == "protocol_broken":
+            return outcome
+        # Known to the settlement before anything is there: if the job is canceled or lost
+        # meanwhile, it goes to the trash.
+        attempt.kept_prefix = self._keeper.prefix_for(attempt.lease)
+        with attempt.timed("keep"):
+            kept = await self._keeper.keep(attempt.kept_prefix, attempt.run.finished(), folder)
+        if kept is None or not kept.prefix:
+            attempt.kept_prefix = ""
+        return replace(outcome, kept=kept)
+
+    async def _fetch(self, attempt: Attempt, folder: Path) -> tuple[list[Input], list[Finished]]:
+        """The inputs, and what an earlier job has kept; inputs that no step needs stay away."""
+        document = attempt.lease.document
+        inputs: list[Input] = []
+        finished: list[Finished] = []
+        if document.resume is not None:
+            finished = await self._keeper.fetch(document.resume, folder)
+        done = {one.status.name for one in finished}
+        waiting = [step for step in document.steps if step.name not in done]
+        if not finished or any(JOB_INPUTS in step.needs for step in waiting):
+            inputs, attempt.fetched = await self._fetcher.fetch(
+                attempt.lease.owner, document, folder
+            )
+        return inputs, finished
+
+    async def _run(
+        self, attempt: Attempt, folder: Path, inputs: list[Input], finished: list[Finished]
+    ) -> Ending:
         lease = attempt.lease
 
         async def send(progress: Progress) -> None:
@@ -204,9 +254,10 @@ class Executor:
         try:
             if not lease.document.steps:
                 return await self._run_child(assignment, throttle.put)
-            run = PipelineRun(lease.document.steps, assignment, self._run_child, throttle.put)
-            attempt.steps = run.statuses
-            return await run.run()
+            attempt.run = PipelineRun(
+                lease.document.steps, assignment, self._run_child, throttle.put, finished
+            )
+            return await attempt.run.run()
         finally:
             await throttle.close()
 
@@ -222,25 +273,6 @@ class Executor:
             debug=self._settings.debug_operations,
             programs=programs_of(lease.document.operation),
         )
-
-    async def _publish(self, prefix: str, outputs: list[Output]) -> list[OutputInfo]:
-        """Upload the outputs below a prefix that no other attempt has."""
-        gate = asyncio.Semaphore(TRANSFERS_AT_ONCE)
-
-        async def publish(number: int, output: Output) -> OutputInfo:
-            async with gate:
-                crash_point("before-put")
-                stored = await patiently(
-                    lambda: self._objects.put_file(
-                        f"{prefix}{number}", output.path, content_type=output.type
-                    )
-                )
-            crash_point("output-stored")
-            return OutputInfo(
-                name=output.name, size=stored.size, sha256=stored.sha256, type=output.type
-            )
-
-        return await together([publish(i, output) for i, output in enumerate(outputs)])
 
     def _after_zygote_death(self, lease: Lease, prefix: str) -> Outcome:
         """Handed back once; a job that is there at a second death is taken to be its cause."""
@@ -259,7 +291,11 @@ class Executor:
         the job; the script has put what we uploaded into the trash.
         """
         lease = attempt.lease
-        settlement = replace(outcome.settlement(lease), cpu_ms=round(attempt.cpu_s * 1000))
+        settlement = replace(
+            outcome.settlement(lease),
+            cpu_ms=round(attempt.cpu_s * 1000),
+            kept=attempt.kept_prefix,
+        )
         crash_point("before-settle")
         tries = 0
         while True:

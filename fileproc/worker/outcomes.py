@@ -14,6 +14,7 @@ from fileproc.errors import (
 )
 from fileproc.jobs import (
     JobResult,
+    KeptSteps,
     PipelineProblem,
     Problem,
     StepStatus,
@@ -43,15 +44,22 @@ class Failed:
     prefix: str
     steps: list[StepStatus] | None = None  # of a pipeline
     deliveries: list[TargetStatus] | None = None
+    kept: KeptSteps | None = None
     name = "failed"
 
     def settlement(self, lease: Lease) -> Settlement:
         problem = problem_of(self.error, lease)
         if self.steps is not None or self.deliveries is not None:
-            problem = PipelineProblem(**dict(problem), steps=self.steps, deliveries=self.deliveries)
-        if may_retry(self.error.job_class, lease.attempt, lease.max_attempts):
+            problem = PipelineProblem(
+                **dict(problem), steps=self.steps, deliveries=self.deliveries, kept=self.kept
+            )
+        if not self.for_good(lease):
             return Settlement.retry(lease, problem, backoff_s(lease.attempt), self.prefix)
-        return Settlement.fail(lease, problem, self.prefix)
+        return Settlement.fail(lease, problem, self.prefix, self.kept.prefix if self.kept else "")
+
+    def for_good(self, lease: Lease) -> bool:
+        """Whether no other attempt follows."""
+        return not may_retry(self.error.job_class, lease.attempt, lease.max_attempts)
 
 
 @dataclass(frozen=True, slots=True)

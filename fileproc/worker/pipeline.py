@@ -58,6 +58,17 @@ class _Made:
         return StepState.SKIPPED if self.error and not self.files else StepState.SUCCEEDED
 
 
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A step that need not run again: how it went, and those of its files that are still needed."""
+
+    status: StepStatus
+    outputs: list[Output]
+
+
+_FINISHED = frozenset({StepState.SUCCEEDED, StepState.SKIPPED, StepState.REUSED})
+
+
 class PipelineRun:
     """Runs once.
 
@@ -66,7 +77,12 @@ class PipelineRun:
     """
 
     def __init__(
-        self, steps: Sequence[Step], assignment: Assignment, run_child: RunChild, report: Report
+        self,
+        steps: Sequence[Step],
+        assignment: Assignment,
+        run_child: RunChild,
+        report: Report,
+        finished: Iterable[Finished] = (),
     ) -> None:
         """Prepare.
 
@@ -75,14 +91,18 @@ class PipelineRun:
             assignment: the job's: its folder, inputs and limits; each run gets its part of it.
             run_child: the sandbox.
             report: gets the progress of the job, with the statuses.
+            finished: steps that an earlier job has done; their files are in the folder.
         """
-        self.statuses = [StepStatus(name=step.name) for step in steps]
+        names = {step.name for step in steps}
+        self._reused = {one.status.name: one for one in finished if one.status.name in names}
+        self.statuses = [self._first_status(step) for step in steps]
         self._steps = list(steps)
         self._assignment = assignment
         self._run_child = run_child
         self._report = report
         self._deadline = asyncio.get_running_loop().time() + assignment.limits.timeout_s
         self._files: dict[str, list[Input]] = {JOB_INPUTS: assignment.inputs}
+        self._outputs: dict[str, list[Output]] = {}  # the same files as they were declared
         self._kept_bytes = sum(file.size for file in assignment.inputs)
         self._output_names = output_steps(steps)
 
@@ -92,20 +112,51 @@ class PipelineRun:
         Raises:
             ZygoteLost, asyncio.CancelledError: as `Sandbox.run`.
         """
-        outputs: list[Output] = []
+        await _in_thread(self._take_over)
         for place, step in enumerate(self._steps):
             made = _Made()
-            error = await self._step(place, step, made)
+            error = None if step.name in self._reused else await self._step(place, step, made)
+            error = error or self._too_many_outputs()
             if error is not None:
                 return Ending([], None, self._usage(), error)
-            if step.name in self._output_names:
-                outputs += made.outputs
-            if len(outputs) > self._assignment.limits.output_files:
-                return Ending([], None, self._usage(), self._too_many_outputs())
             await _in_thread(self._drop_unneeded, self._steps[place + 1 :])
         unlike = Unlike()
-        named = [replace(output, name=unlike.name(output.name)) for output in outputs]
+        named = [replace(output, name=unlike.name(output.name)) for output in self._of_job()]
         return Ending(named, None, self._usage(), None)
+
+    def finished(self) -> list[Finished]:
+        """The steps that are done by now; of their files those that others, or the job, need."""
+        done = {status.name for status in self.statuses if status.state in _FINISHED}
+        waiting = [step for step in self._steps if step.name not in done]
+        needed = {need for step in waiting for need in step.needs} | self._output_names
+        return [
+            Finished(status, self._outputs.get(status.name, []) if status.name in needed else [])
+            for status in self.statuses
+            if status.name in done
+        ]
+
+    def _first_status(self, step: Step) -> StepStatus:
+        earlier = self._reused.get(step.name)
+        if earlier is None:
+            return StepStatus(name=step.name)
+        changes = {"state": StepState.REUSED, "usage": None}  # it took nothing of this job's
+        return earlier.status.model_copy(update=changes)
+
+    def _take_over(self) -> None:
+        """What an earlier job has made stands where this one would have made it."""
+        for name, earlier in self._reused.items():
+            self._outputs[name] = earlier.outputs
+            self._files[name] = [_as_input(output) for output in earlier.outputs]
+            self._kept_bytes += sum(file.size for file in self._files[name])
+
+    def _of_job(self) -> list[Output]:
+        """The outputs of the job so far, in the order of the steps."""
+        return [
+            output
+            for step in self._steps
+            if step.name in self._output_names
+            for output in self._outputs.get(step.name, ())
+        ]
 
     # --- one step ------------------------------------------------------------------------------
 
@@ -117,7 +168,7 @@ class PipelineRun:
             error = self._judge(step, made, error, taken)
         else:
             error = await self._runs(place, step, made, taken)
-        self._files[step.name] = made.files
+        self._files[step.name], self._outputs[step.name] = made.files, made.outputs
         self._update(
             place,
             state=StepState.FAILED if error is not None else made.state,
@@ -217,8 +268,10 @@ class PipelineRun:
             code="count_mismatch",
         )
 
-    def _too_many_outputs(self) -> JobError:
+    def _too_many_outputs(self) -> JobError | None:
         most = self._assignment.limits.output_files
+        if len(self._of_job()) <= most:
+            return None
         return BadInput(f"The job would make more than {most} files.", code="too_many_outputs")
 
     # --- what is left --------------------------------------------------------------------------
@@ -246,6 +299,7 @@ class PipelineRun:
     def _drop_unneeded(self, later: Iterable[Step]) -> None:
         needed = {need for step in later for need in step.needs} | self._output_names
         for name in self._files.keys() - needed:
+            self._outputs.pop(name, None)
             for file in self._files.pop(name):
                 file.path.unlink(missing_ok=True)
                 self._kept_bytes -= file.size
@@ -347,17 +401,19 @@ def _keep(outputs: Iterable[Output], folder: Path, first: int) -> list[Input]:
         path = folder / str(number)
         output.path.rename(path)
         path.chmod(0o600)
-        kept.append(Input(path, output.name, path.stat().st_size, "", _type_of(path, output)))
+        kept.append(_as_input(replace(output, path=path)))
     return kept
 
 
-def _type_of(path: Path, output: Output) -> str:
-    """As for a file that a client sends, whose type is `output.type` by its own account."""
+def _as_input(output: Output) -> Input:
+    """As a file that a client sends, whose type is `output.type` by its own account."""
+    path = output.path
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
         whole = not file.read(1)
     found = detect(head, name=output.name, declared=output.type, whole=whole)
-    return output.type if found == UNKNOWN else found
+    kind = output.type if found == UNKNOWN else found
+    return Input(path, output.name, path.stat().st_size, "", kind)
 
 
 async def _in_thread(

@@ -7,7 +7,11 @@ import random
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
+from fileproc.crashpoints import crash_point
 from fileproc.errors import FileprocError, StorageUnavailableError
+from fileproc.jobs import OutputInfo
+from fileproc.objects import ObjectStore
+from fileproc.operations import Output
 
 TRANSFERS_AT_ONCE: Final = 4
 STORAGE_PATIENCE_S = 60.0
@@ -45,3 +49,28 @@ async def together(transfers: list[Coroutine[Any, Any, _T]]) -> list[_T]:
     except* FileprocError as errors:
         raise errors.exceptions[0] from None
     return [task.result() for task in tasks]
+
+
+async def publish(
+    objects: ObjectStore, prefix: str, outputs: list[Output], *, first: int = 0
+) -> list[OutputInfo]:
+    """Store files as the objects 0, 1, ... below a prefix that no other attempt has.
+
+    Raises:
+        StorageUnavailableError, InsufficientStorageError, TooLargeError: from the storage.
+        JobError: one is not a regular file.
+    """
+    gate = asyncio.Semaphore(TRANSFERS_AT_ONCE)
+
+    async def put(number: int, output: Output) -> OutputInfo:
+        async with gate:
+            crash_point("before-put")
+            stored = await patiently(
+                lambda: objects.put_file(f"{prefix}{number}", output.path, content_type=output.type)
+            )
+        crash_point("output-stored")
+        return OutputInfo(
+            name=output.name, size=stored.size, sha256=stored.sha256, type=output.type
+        )
+
+    return await together([put(i, output) for i, output in enumerate(outputs, first)])

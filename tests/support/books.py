@@ -44,10 +44,10 @@ _HAS_NOT = {
     "queued": {"w", "pg", "fa", "ex", "res", "pre", "due", "cq", "del"},
     "running": {"fa", "ex", "res", "pre", "due"},
     "delayed": {"w", "pg", "fa", "ex", "res", "pre", "cq", "del"},
-    "succeeded": {"w", "pg", "due", "sc", "err"},
-    "failed": {"w", "pg", "due", "sc", "res", "pre"},
-    "canceled": {"w", "pg", "due", "sc", "res", "pre"},
-    "expired": {"w", "pg", "due", "sc", "res", "pre"},
+    "succeeded": {"w", "pg", "due", "sc", "kp", "err"},
+    "failed": {"w", "pg", "due", "sc", "kp", "res"},
+    "canceled": {"w", "pg", "due", "sc", "kp", "res", "pre"},
+    "expired": {"w", "pg", "due", "sc", "kp", "res", "pre"},
 }
 
 
@@ -184,6 +184,10 @@ def _records(now: Snapshot) -> Iterator[str]:
             yield f"{job} was attempted {fields['at']} times in {fields['tok']} claims"
         if state == JobState.SUCCEEDED and _published(fields) != fields.get("pre"):
             yield f"{job} has its outputs in {fields.get('pre')}, its result says otherwise"
+        if state == JobState.FAILED and _kept(fields) != fields.get("pre", ""):
+            yield f"{job} has kept {fields.get('pre')}, its failure says otherwise"
+        if state not in FINAL and _resumed(fields) != fields.get("kp", ""):
+            yield f"{job} goes on from {fields.get('kp')}, its document says otherwise"
 
 
 def _batches(now: Snapshot) -> Iterator[str]:
@@ -216,19 +220,32 @@ def _batches(now: Snapshot) -> Iterator[str]:
 
 
 def _shared(now: Snapshot) -> Iterator[str]:
-    """Outputs that several jobs have go with the last of them."""
-    counted = Counter(fields["pre"] for fields in now.jobs.values() if "pre" in fields)
+    """What several jobs have or need goes with the last of them."""
+    counted = Counter(
+        fields[name] for fields in now.jobs.values() for name in ("pre", "kp") if name in fields
+    )
     shared = now.hashes.get("shared", {})
     for prefix, number in shared.items():
         if int(number) != counted[prefix]:
             yield f"{prefix} is shared by {counted[prefix]} jobs and counts {number}"
     for prefix, users in counted.items():
         if users > 1 and prefix not in shared:
-            yield f"{users} jobs have their outputs in {prefix}, which does not count them"
+            yield f"{users} jobs need what is in {prefix}, which does not count them"
+    for job, fields in now.jobs.items():
+        if "kp" in fields and fields["kp"] not in shared:
+            yield f"{job} needs what is in {fields['kp']}, which does not count it"
 
 
 def _published(fields: Fields) -> Any:
     return json.loads(fields.get("res", "{}")).get("prefix")
+
+
+def _kept(fields: Fields) -> Any:
+    return (json.loads(fields["err"]).get("kept") or {}).get("prefix", "")
+
+
+def _resumed(fields: Fields) -> Any:
+    return json.loads(fields["doc"]).get("resume", {}).get("prefix", "")
 
 
 def _tombstones(now: Snapshot) -> Iterator[str]:
@@ -302,6 +319,8 @@ def _trash(now: Snapshot) -> Iterator[str]:
     for job, fields in now.jobs.items():
         if "del" not in fields and fields.get("pre", "").startswith(prefixes):
             yield f"the outputs of {job} are in the trash"
+        if fields.get("kp", "").startswith(prefixes):
+            yield f"what {job} goes on from is in the trash"
     for name, record in now.hashes.items():
         if "meta" in record and f"files/{name.removeprefix('file:')}" in trash:
             yield f"{name} is in use and in the trash"

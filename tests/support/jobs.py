@@ -12,8 +12,11 @@ from fileproc.jobs import (
     FileInfo,
     JobDocument,
     JobResult,
+    KeptState,
+    KeptSteps,
     Move,
     OutputInfo,
+    PipelineProblem,
     Problem,
     Provenance,
     Usage,
@@ -82,6 +85,21 @@ def make_result(lease: Lease) -> JobResult:
         usage=Usage(wall_s=0.1, cpu_s=0.1, peak_rss_bytes=1),
         provenance=Provenance(fileproc="0"),
     )
+
+
+def make_failure(lease: Lease) -> tuple[PipelineProblem, str]:
+    """The failure of a pipeline that has kept what its first step made, and where."""
+    prefix = f"attempts/{lease.job_id}/{lease.token}-11111111/"
+    kept = KeptSteps(
+        state=KeptState.KEPT,
+        steps=["first"],
+        files=1,
+        bytes=4,
+        prefix=prefix,
+        list_size=1,
+        list_sha256="0" * 64,
+    )
+    return PipelineProblem(**dict(PROBLEM), kept=kept), prefix
 
 
 def settlement_of(lease: Lease, move: Move, delay_s: float = 0) -> Settlement:

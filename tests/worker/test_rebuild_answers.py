@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fileproc.errors import ErrorClass
-from fileproc.jobs import JobDocument
+from fileproc.jobs import PIPELINE, JobDocument, Step
 from fileproc.store import Settlement
 from fileproc.worker.rebuild import rebuild
-from support.jobs import PROBLEM, due_trash, make_job, make_result
+from support.jobs import PROBLEM, due_trash, make_failure, make_job, make_result
+from support.losses import copied, promote
 
 if TYPE_CHECKING:
     from fileproc.resources import Resources
@@ -57,6 +58,39 @@ async def test_outputs_that_two_jobs_have_stay_with_the_second(
         assert result.prefix not in await due_trash(store)
     await store.jobs.delete("acme", copy.id)
     assert result.prefix in await due_trash(store)
+
+
+@pytest.mark.parametrize("original_deleted", [True, False])
+async def test_what_is_kept_for_a_retry_stays_with_whoever_needs_it(
+    resources: Resources, shipper: Shipper, books: Books, *, original_deleted: bool
+) -> None:
+    store = resources.store
+    steps = [Step(name="first", operation="debug.sleep")]
+    lease = await taken(store, document=JobDocument(operation=PIPELINE, steps=steps))
+    problem, prefix = make_failure(lease)
+    await store.queue.settle(Settlement.fail(lease, problem, "", prefix))
+    kept = (await store.jobs.get("acme", lease.job_id)).kept
+    again = JobDocument(operation=PIPELINE, steps=steps, retry_of=lease.job_id, resume=kept)
+    ended = await taken(store, document=again)
+    await store.queue.settle(Settlement.complete(ended, make_result(ended)))
+    running = await taken(store, document=again)
+    replica = copied(books)
+    if original_deleted:
+        await store.jobs.delete("acme", lease.job_id)
+    await shipper.ship()
+    for left in ({}, replica):  # nothing; or what a replica had that was behind
+        promote(books, left)
+        await rebuild(resources)
+        counted = {prefix: "1" if original_deleted else "2"}
+        assert books.look().hashes["shared"] == counted
+        assert books.look().jobs[running.job_id]["kp"] == prefix
+        assert prefix not in await due_trash(store)
+    if not original_deleted:
+        assert (await store.jobs.get("acme", lease.job_id)).kept == kept
+        await store.jobs.delete("acme", lease.job_id)
+        assert prefix not in await due_trash(store)
+    await store.queue.settle(Settlement.cancel(running))
+    assert prefix in await due_trash(store)
 
 
 async def test_what_failed_for_good_and_what_repeats_it_is_remembered(

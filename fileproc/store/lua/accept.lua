@@ -9,11 +9,12 @@
 --      16 bytes that came along, 17 1 = its upload is still to come,
 --      18 batch or '', 19 job that it repeats or '', 20 1 = only if nobody has repeated that one,
 --      21 what it asks for (a digest) or '', 22 job that has done so already, whose outputs it gets,
---      or '', 23 its result then (JSON), then for each file: id, record (JSON) or '' where it must exist already
+--      or '', 23 its result then (JSON), 24 prefix of what the job that it repeats has kept, which it
+--      goes on from, or '', then for each file: id, record (JSON) or '' where it must exist already
 -- Returns {'ok', id, accepted at (ms)} | {'known', fingerprint, id} | {'in_flight'} | {'backlog', n}
 --         | {'quota', ...} (see refusal) | {'no_file', id} | {'no_batch'} | {'repeated', id}
---         | {'not_there'}
-local FIRST_FILE = 24
+--         | {'not_there'} | {'not_kept'}
+local FIRST_FILE = 25
 local id, owner, lane = ARGV[1], ARGV[2], ARGV[3]
 local key = P .. 'job:' .. id
 -- Sent again after its reply was lost: it is there.
@@ -34,6 +35,10 @@ local before = ARGV[19] ~= '' and load(ARGV[19])
 if before and (before.own ~= owner or before.st == 'deleted') then before = nil end
 local repeated = before and call('HGET', before.key, 'rb')
 if repeated and ARGV[20] == '1' then return {'repeated', repeated} end
+if ARGV[24] ~= '' then
+  local there = before and before.st == 'failed' and not before.del
+  if not there or call('HGET', before.key, 'pre') ~= ARGV[24] then return {'not_kept'} end
+end
 local prefix
 if ARGV[22] ~= '' then
   local source = load(ARGV[22])
@@ -87,6 +92,7 @@ if ARGV[18] ~= '' then
   count(ARGV[18], state, 1)
 end
 if ARGV[21] ~= '' then call('HSET', key, 'rd', ARGV[21]) end
+if ARGV[24] ~= '' then hold_kept(key, ARGV[24], true) end
 if before then
   call('HSET', before.key, 'rb', id)
   call('HINCRBY', before.key, 'v', 1)

@@ -42,14 +42,14 @@ end
 -- it stands in the way, and must not stop the script for all the others.
 local function load(id)
   local r = redis.pcall('HMGET', P .. 'job:' .. id,
-    'st', 'own', 'ln', 'v', 'tok', 'at', 'ma', 'cq', 'del', 'ca', 'sc', 'rt', 'ba', 'rd', 'up')
+    'st', 'own', 'ln', 'v', 'tok', 'at', 'ma', 'cq', 'del', 'ca', 'sc', 'rt', 'ba', 'rd', 'up', 'kp')
   if r.err or not (r[1] and r[2]) then return nil end
   if r[1] ~= 'deleted' and not (r[3] and r[5] and r[10]) then return nil end
   return {
     id = id, key = P .. 'job:' .. id, st = r[1], own = r[2], ln = r[3], v = tonumber(r[4]) or 0,
     tok = r[5], at = tonumber(r[6]) or 0, ma = tonumber(r[7]) or 1, cq = r[8] == '1',
     del = r[9] == '1', ca = tonumber(r[10]) or 0, sc = tonumber(r[11]) or 0, rt = tonumber(r[12]) or 0,
-    ba = r[13], rd = r[14], up = r[15] or '',
+    ba = r[13], rd = r[14], up = r[15] or '', kp = r[16],
   }
 end
 
@@ -188,6 +188,30 @@ local function let_go(uploads)
   end
 end
 
+-- One job less needs what is there; true if that was the last.
+local function released(prefix)
+  local key = P .. 'shared'
+  if call('HEXISTS', key, prefix) == 0 then return true end
+  if call('HINCRBY', key, prefix, -1) > 0 then return false end
+  call('HDEL', key, prefix)
+  return true
+end
+
+-- A job gets what an earlier one has kept: it stays until this one is over and the record of that
+-- one (`held`: it is there) is forgotten.
+local function hold_kept(key, prefix, held)
+  call('HSET', key, 'kp', prefix)
+  call('HSETNX', P .. 'shared', prefix, held and 1 or 0)
+  call('HINCRBY', P .. 'shared', prefix, 1)
+end
+
+local function let_go_kept(job)
+  -- Where nobody counts, the record of the earlier job decides.
+  if job.kp and call('HEXISTS', P .. 'shared', job.kp) == 1 and released(job.kp) then
+    trash(job.kp, now)
+  end
+end
+
 -- Moves into a final state; the record and its objects go when the retention is over.
 local function finish(job, name, target, fields, data)
   local leave = now + (job.del and 0 or job.rt)
@@ -196,21 +220,13 @@ local function finish(job, name, target, fields, data)
   fields[#fields + 1] = 'ex'
   fields[#fields + 1] = leave
   if not move(job, name, target, fields, data) then return false end
-  call('HDEL', job.key, 'w', 'pg', 'due', 'sc')
+  call('HDEL', job.key, 'w', 'pg', 'due', 'sc', 'kp')
   index('final', job.id, leave)
   let_go(job.up)
+  let_go_kept(job)
   if target == 'failed' then index('dead:' .. job.own, job.id, now) end
   count_end(job.ba)
   if job.rd then remember_answer(job, target, leave, data) end
-  return true
-end
-
--- One job less has its outputs there; true if that was the last.
-local function released(prefix)
-  local key = P .. 'shared'
-  if call('HEXISTS', key, prefix) == 0 then return true end
-  if call('HINCRBY', key, prefix, -1) > 0 then return false end
-  call('HDEL', key, prefix)
   return true
 end
 

@@ -1,12 +1,14 @@
 -- Writes a job back that the journal knows and Redis lost. Unfinished jobs become queued.
 -- A replica that was promoted may know the job as it was a moment earlier: that is taken away first.
--- Writes  job:<id>, jobs:<owner>[:<state>], dead:<owner>, file:<id>, idem, wait/ring/ready, final, leases
+-- Writes  job:<id>, jobs:<owner>[:<state>], dead:<owner>, file:<id>, idem, wait/ring/ready, final, leases,
+--         shared
 -- ARGV 1 id, 2 owner, 3 lane, 4 state (queued or final), 5 version, 6 token, 7 attempt,
 --      8 max attempts, 9 created, 10 started, 11 finished (ms or ''), 12 retention (ms), 13 score,
 --      14 document, 15 result, 16 problem (JSON or ''), 17 prefix or '', 18 expires at (ms) or '',
 --      19 '<hash> <fingerprint>' or '', 20 idempotency life (s), 21 the set time it waits for (ms)
 --      or 0, 22 deadline (ms) or 0, 23 batch or '', 24 job that repeats it or '',
---      25 what it asks for (a digest) or '', then for each file: id, record
+--      25 what it asks for (a digest) or '', 26 prefix of what it takes over from the job that it
+--      repeats, while it is not over, or '', then for each file: id, record
 --      ('+' for one that was uploaded on its own: it is restored for itself, and before)
 -- Returns 1 written, 0 the job is there, and over or no older than the journal's last word of it.
 -- Version and token jump ahead of all that may have been handed out after the journal's last entry,
@@ -37,6 +39,7 @@ if call('EXISTS', key) == 1 then
       call('HINCRBY', P .. 'file:' .. file, 'u', -1)  -- likewise
     end
   end
+  let_go_kept(known)  -- likewise
   call('DEL', key)
 end
 call('HSET', key, 'st', state, 'own', owner, 'ln', ARGV[3], 'v', math.max(tonumber(ARGV[5]) + JUMP, now),
@@ -46,7 +49,7 @@ for field, place in pairs({sa = 10, fa = 11, res = 15, err = 16, pre = 17, ex = 
   if ARGV[place] ~= '' then call('HSET', key, field, ARGV[place]) end
 end
 local files, uploads = {}, {}
-for i = 26, #ARGV, 2 do
+for i = 27, #ARGV, 2 do
   local file = P .. 'file:' .. ARGV[i]
   if ARGV[i + 1] == '+' then
     uploads[#uploads + 1] = ARGV[i]
@@ -63,6 +66,11 @@ end
 if ARGV[17] ~= '' then  -- a lost worker's attempt is thrown away with all that has its token
   index('trash', ARGV[17], false)
   index('trash', (string.gsub(ARGV[17], '%-[^-]*$', '-')), false)
+end
+if ARGV[26] ~= '' then  -- of an earlier job, which is restored before, if it is not forgotten
+  local earlier = string.match(ARGV[26], '^attempts/([^/]+)/')
+  hold_kept(key, ARGV[26], call('HGET', P .. 'job:' .. earlier, 'pre') == ARGV[26])
+  index('trash', ARGV[26], false)
 end
 if #files > 0 then call('HSET', key, 'fi', table.concat(files, ' ')) end
 if #uploads > 0 then call('HSET', key, 'up', table.concat(uploads, ' ')) end

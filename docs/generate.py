@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from fileproc.operations import reference
 from fileproc.settings import GIB, MIB, Settings, shown, variables
 
 DOCS = Path(__file__).parent
+GUARDS = DOCS.parent / "tests" / "faults" / "guards.toml"
 
 _SETTINGS = """\
 # Settings
@@ -97,8 +99,28 @@ def faults_page() -> str:
     return _POINTS.sub(lambda found: f"{found[1]}\n{table}\n{found[2]}", page)
 
 
+_ATTACKS = re.compile(r"(<!-- attacks: .*? -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def attacks_page() -> str:
+    """The page as it is, with the list of attacks written anew."""
+    page = (DOCS / "attacks.md").read_text(encoding="utf-8")
+    listed = tomllib.loads(GUARDS.read_text(encoding="utf-8"))["attack"]
+    rows = "\n".join(map(_attack, listed))
+    table = f"| Row | Attack | What holds it off | Tests | Guards |\n|---|---|---|---|---|\n{rows}"
+    return _ATTACKS.sub(lambda found: f"{found[1]}\n{table}\n{found[2]}", page)
+
+
+def _attack(attack: dict[str, Any]) -> str:
+    files = dict.fromkeys(test.partition("::")[0] for test in attack["tests"])
+    tests = ", ".join(f"`{file.removeprefix('tests/')}`" for file in files)
+    guards = len(attack.get("guard", ()))
+    return f"| {attack['row']} | {attack['name']} | {attack['answer']} | {tests} | {guards} |"
+
+
 PAGES = {
     "architecture": architecture_page,
+    "attacks": attacks_page,
     "faults": faults_page,
     "operations": reference.markdown,
     "settings": settings_page,

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any
+from collections.abc import MutableMapping
+from typing import Any, Final
 
 import structlog
 from prometheus_client import Counter, Gauge, Histogram, Info
@@ -16,6 +17,8 @@ from prometheus_client import Counter, Gauge, Histogram, Info
 _REQUEST_BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 10, 60, 300)
 _WORK_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
 _SIZE_BUCKETS = tuple(1024 * 8**power for power in range(10))
+
+_OF_LINES: Final = frozenset({"exception", "stack"})
 
 BUILD = Info("fileproc_build", "Version that is running")
 
@@ -114,7 +117,7 @@ def configure_logging(level: str, log_format: str) -> None:
         structlog.processors.StackInfoRenderer(),
     ]
     final: list[Any] = (
-        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        [_printable, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
         if console
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
@@ -136,6 +139,17 @@ def configure_logging(level: str, log_format: str) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
+
+
+def _printable(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> Any:
+    """What clients have written breaks no line and moves no cursor; JSON escapes by itself."""
+    for name, value in entry.items():
+        if isinstance(value, str) and not value.isprintable() and name not in _OF_LINES:
+            entry[name] = "".join(
+                char if char.isprintable() else char.encode("unicode_escape").decode()
+                for char in value
+            )
+    return entry
 
 
 def get_logger(name: str) -> Any:

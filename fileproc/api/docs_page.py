@@ -246,8 +246,9 @@ def _variants(document: Json, variants: list[Json]) -> str:
     rows = ""
     for name, field in first["properties"].items():
         shown = field
-        if name == "operation":
-            names = [_resolved(document, item)["title"] for item in variants]
+        if name == "operation" and "const" in field:
+            each = [_resolved(document, item)["properties"][name] for item in variants]
+            names = [constant["const"] for constant in each]
             shown = {"type": "string", "enum": names, "description": "What to do."}
         elif name == "params":
             text = "Parameters of the operation: those that its own PUT takes in the query."

@@ -52,16 +52,17 @@ def schemas_of(endpoints: Iterable[Endpoint], operations: Mapping[str, Operation
             schemas[stem + name.removesuffix("Request")] = _body_schema(body, operation, stem)
     for name in bodies:
         alone = name.replace("Job", "Operation")
-        schemas[alone] = _any_operation(alone, name, operations)
+        schemas[alone] = _any_operation(name, operations)
         models = (alone, name.replace("Job", "Pipeline"), name.replace("Job", "TemplateJob"))
         several = [{"$ref": REF.format(model=model)} for model in models]
-        schemas[name] = {"title": name, "oneOf": several}
+        schemas[name] = {"oneOf": several}
     jobs = schemas["BatchRequest"]["properties"]["jobs"]["anyOf"][0]
     jobs["items"] = {"$ref": REF.format(model="JobRequest")}
     for name in ("PipelineRequest", "FormPipelineRequest", "TemplateRequest"):
         properties = schemas[name]["properties"]
         properties["steps"] = _named(properties["steps"])
-    return schemas
+    # Generators of clients name their types by titles: these must be as different as the names.
+    return {name: {**schema, "title": name} for name, schema in schemas.items()}
 
 
 def _named(members: Json) -> Json:
@@ -85,6 +86,8 @@ def params_schema(operation: Operation) -> Json:
 def inlined(schema: Json) -> Json:
     """The schema without `$defs`: parameters are small, and their names must not clash."""
     definitions = schema.pop("$defs", {})
+    for definition in definitions.values():
+        definition.pop("title", None)  # it may stand here several times
 
     def resolve(value: Any) -> Any:
         if isinstance(value, dict):
@@ -112,7 +115,6 @@ def _body_schema(body: Json, operation: Operation, stem: str) -> Json:
         required.add("inputs")
     return {
         **body,
-        "title": operation.name,
         "description": operation.summary,
         "properties": properties,
         "required": sorted(required),
@@ -132,11 +134,10 @@ def _bounded(inputs: Json, least: int, most: int) -> Json:
     }
 
 
-def _any_operation(title: str, body: str, operations: Mapping[str, Operation]) -> Json:
+def _any_operation(body: str, operations: Mapping[str, Operation]) -> Json:
     suffix = body.removesuffix("Request")
     refs = {operation: REF.format(model=pascal(operation) + suffix) for operation in operations}
     return {
-        "title": title,
         "oneOf": [{"$ref": ref} for ref in refs.values()],
         "discriminator": {"propertyName": "operation", "mapping": refs},
     }

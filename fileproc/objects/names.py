@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 _MAX_BYTES = 200  # percent-encoded twice (header, then URL) it stays far below the 8 KiB of a line
 _MAX_SUFFIX_BYTES = 20
+_MAX_READ = 10_000  # characters, of both ends: of what is longer nothing else would be left
 _ATTR_CHARS = "!#$&+-.^_`|~"  # what RFC 8187 leaves as it is, beside letters and digits
 
 # Control, format, half of a pair, unassigned, private use.
@@ -40,6 +41,7 @@ def clean_name(name: str) -> str:
     Control and format characters go, so that no name breaks a header or shows its ending
     backwards (U+202E); separators become underscores. The suffix outlives the shortening.
     """
+    name = name if len(name) <= _MAX_READ else name[: _MAX_READ // 2] + name[-_MAX_READ // 2 :]
     name = "".join(
         " " if char.isspace() else char
         for char in name.replace("/", "_").replace("\\", "_")

@@ -232,21 +232,23 @@ async def test_the_page_defines_the_address_it_was_asked_at_once(
 OF_OPERATIONS = r"^/v1/jobs/[a-z]+\.[a-z_0-9]+$"
 # The tool knows neither tus' media type nor its 412 for a missing version: real clients try it.
 OF_TUS = r"^/v1/tus"
+# Many times as many requests: FILEPROC_TEST_FUZZ=25 (make fuzz) are some 50,000.
+FACTOR = int(os.environ.get("FILEPROC_TEST_FUZZ", "1"))
 SOME = ("image.info", "image.resize", "pdf.encrypt", "pdf.merge", "table.query", "table.split")
 PARTS = {
     "operations": (
         *("--include-path-regex", OF_OPERATIONS),
-        *("--phases", "examples,fuzzing", "--max-examples", "5"),
+        *("--phases", "examples,fuzzing", "--max-examples", str(5 * FACTOR)),
     ),
     "rest": (
         *("--exclude-path-regex", f"{OF_OPERATIONS}|{OF_TUS}"),
-        *("--phases", "examples,coverage,fuzzing,stateful", "--max-examples", "8"),
+        *("--phases", "examples,coverage,fuzzing,stateful", "--max-examples", str(8 * FACTOR)),
     ),
 }
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(300 * FACTOR)
 @pytest.mark.parametrize("part", PARTS)
 async def test_the_api_keeps_to_its_document(
     part: str, serve: Any, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -272,4 +274,6 @@ async def test_the_api_keeps_to_its_document(
     )
     output, _ = await process.communicate()
     lines = (line[:400] for line in output.decode().splitlines())  # some bodies are huge
-    assert process.returncode == 0, "\n".join(lines)[-12_000:]
+    said = "\n".join(lines)[-12_000:]
+    assert process.returncode == 0, said
+    sys.stdout.write(said)

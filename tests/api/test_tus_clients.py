@@ -8,25 +8,25 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tusclient import client as tuspy
+from tusclient import exceptions
 
 from fileproc.store import file_of
 from support.cutting import CutLine
 from support.http import noise
+from support.node import run
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from fileproc.objects import ObjectStore
 
 CUTS = int(os.environ.get("FILEPROC_TEST_CUTS", "8"))
 EVERY = 1024 * 1024  # bytes between two cuts, more or less
 SIZE = (2 * CUTS + 5) * EVERY + 13
-tuspy: Any = pytest.importorskip("tusclient.client", reason="needs tuspy, of the dev extra")
-exceptions: Any = pytest.importorskip("tusclient.exceptions")
-CLIENTS = Path(__file__).parents[1] / "clients"
 
 
 @pytest.fixture
@@ -89,17 +89,7 @@ async def test_tuspy_gets_it_all_through_a_line_that_is_cut(
 async def test_tus_js_client_gets_it_all_through_a_line_that_is_cut(
     api: Any, objects: ObjectStore, film: Path, chunk: int
 ) -> None:
-    node = shutil.which("node")
-    if node is None or not (CLIENTS / "node_modules" / "tus-js-client").is_dir():
-        pytest.skip("needs node, and `npm install` in tests/clients")
     async with CutLine(api.server.port, most=CUTS, every=EVERY).open() as line:
-        process = await asyncio.create_subprocess_exec(
-            *(node, "tus.mjs", f"{line.url}/v1/tus", str(film), str(chunk)),
-            cwd=CLIENTS,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        output, errors = await process.communicate()
-    assert process.returncode == 0, errors.decode()
+        url = await run("tus.mjs", f"{line.url}/v1/tus", str(film), str(chunk))
     assert line.cuts == CUTS
-    await check(api, objects, output.decode().strip(), film)
+    await check(api, objects, url.strip(), film)

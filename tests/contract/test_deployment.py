@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -87,6 +88,17 @@ def test_no_file_names_the_host_of_a_registry() -> None:
     for path in [*shipped, ROOT / "compose.yaml", ROOT / ".env.example", ROOT / "pyproject.toml"]:
         if path.is_file():
             assert not host.search(path.read_text()), path.name
+
+
+def test_clients_from_npm_are_locked_without_the_name_of_a_registry() -> None:
+    folder = ROOT / "tests" / "clients"
+    asked = json.loads((folder / "package.json").read_text())["dependencies"]
+    locked = json.loads((folder / "package-lock.json").read_text())["packages"]
+    assert locked.pop("")["dependencies"] == asked
+    assert {name: locked[f"node_modules/{name}"]["version"] for name in asked} == asked
+    for name, entry in locked.items():
+        assert entry["integrity"].startswith("sha512-"), name
+        assert "resolved" not in entry, name
 
 
 def test_every_variable_that_compose_hands_over_is_a_setting(compose: dict[str, Any]) -> None:
@@ -265,7 +277,7 @@ def test_one_job_of_the_workflow_stands_for_all(workflow: dict[str, Any]) -> Non
     assert ("success " * len(jobs["check"]["needs"])).strip() in str(jobs["check"]["steps"])
 
 
-@pytest.mark.parametrize("page", ["architecture", "settings"])
+@pytest.mark.parametrize("page", ["architecture", "attacks", "settings"])
 def test_what_a_page_takes_from_the_code_is_up_to_date(page: str) -> None:
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs/generate.py")
     assert spec is not None

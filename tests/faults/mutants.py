@@ -69,10 +69,11 @@ def read(patch: Path) -> Mutant:
 
 
 def copy_tree(folder: Path) -> Path:
+    ignored = shutil.ignore_patterns("__pycache__", "node_modules")
     for name in COPIED:
         source = ROOT / name
         if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, folder / name, ignore=ignored)
         else:
             shutil.copy(source, folder / name)
     return folder
@@ -180,25 +181,35 @@ def check_unmutated(mutants: Sequence[Mutant]) -> None:
         raise MutantError(f"the scenarios do not pass without a mutant:\n{output[-4000:]}")
 
 
+def judged(mutants: Sequence[Mutant], jobs: int) -> tuple[int, int]:
+    """Try them all, and print how each went; how many were caught, and missed.
+
+    Raises:
+        MutantError: a patch no longer applies, or the tests fail without any.
+    """
+    caught, missed = 0, 0
+    check_unmutated(mutants)
+    print(f"{len(mutants)} mutants; their tests pass without them", flush=True)
+    with ThreadPoolExecutor(jobs) as pool:
+        for verdict in pool.map(try_out, mutants):
+            caught, missed = caught + verdict.caught, missed + (not verdict.caught)
+            word = "caught" if verdict.caught else "MISSED"
+            name, breaks = verdict.mutant.name, verdict.mutant.breaks
+            print(f"{word} {verdict.seconds:5.1f} s  {name}: {breaks}")
+            print(f"                {verdict.reason}", flush=True)
+    return caught, missed
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help="patches by name; all if none is given")
     parser.add_argument("--jobs", type=int, default=2, help="mutants at a time")
     arguments = parser.parse_args()
-    caught, missed = 0, 0
     try:
         mutants = [read(patch) for patch in sorted(PATCHES.glob("*.patch"))]
         if arguments.names:
             mutants = [mutant for mutant in mutants if mutant.name in arguments.names]
-        check_unmutated(mutants)
-        print(f"{len(mutants)} mutants; their tests pass without them", flush=True)
-        with ThreadPoolExecutor(arguments.jobs) as pool:
-            for verdict in pool.map(try_out, mutants):
-                caught, missed = caught + verdict.caught, missed + (not verdict.caught)
-                word = "caught" if verdict.caught else "MISSED"
-                name, breaks = verdict.mutant.name, verdict.mutant.breaks
-                print(f"{word} {verdict.seconds:5.1f} s  {name}: {breaks}")
-                print(f"                {verdict.reason}", flush=True)
+        caught, missed = judged(mutants, arguments.jobs)
     except MutantError as exc:
         print(f"mutants: {exc}", file=sys.stderr)
         return 1

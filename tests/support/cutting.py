@@ -14,6 +14,8 @@ class CutLine:
 
     Attributes:
         cuts: connections cut so far; after `most` of them the line holds.
+        taken: connections taken so far.
+        up: whoever connects while it is not set waits for it.
         url: where it is.
     """
 
@@ -23,7 +25,9 @@ class CutLine:
         self._every = every
         self._rng = random.Random(seed)
         self._tasks: set[asyncio.Task[None]] = set()
-        self.cuts = 0
+        self.cuts = self.taken = 0
+        self.up = asyncio.Event()
+        self.up.set()
         self.url = ""
 
     @asynccontextmanager
@@ -38,11 +42,24 @@ class CutLine:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    async def go_down(self) -> None:
+        """Cut every connection; those that come wait until it is `up` again."""
+        self.up.clear()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        self.taken += 1
+        try:
+            await self.up.wait()
+        except asyncio.CancelledError:
+            writer.close()
+            return
         behind, to_behind = await asyncio.open_connection("127.0.0.1", self._port)
         back = asyncio.create_task(_pump(behind, writer))
         try:

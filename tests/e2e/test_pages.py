@@ -1,0 +1,151 @@
+"""The lines of curl on our pages do what is said there, and a client that was generated works."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fileproc.dev.pictures import read_picture
+from samples import pdf
+from support.commands import ROOT, dev, photo
+from support.http import jpeg
+
+if TYPE_CHECKING:
+    from support.commands import Dev
+
+pytestmark = pytest.mark.timeout(240)
+PAGES = ("api", "access", "events", "limits", "links", "webhooks")
+# What is said of an answer that is not shown: a refusal is one, and streams end when we do.
+CURL = """
+curl() {
+  command curl --silent --show-error --fail-with-body --max-time 60 "$@"
+}
+streamed() {
+  command curl --silent --show-error --fail-with-body --max-time 1 "$@" || test $? = 28
+}
+set -eu -o pipefail
+"""
+
+
+def blocks(page: str) -> list[str]:
+    """The indented and the fenced blocks of a page that call curl."""
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    indented = re.findall(r"(?:^ {4}.*\n)+", text, re.MULTILINE)
+    found = [re.sub("^ {4}", "", block, flags=re.MULTILINE) for block in indented]
+    found += re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    return [block for block in found if re.search(r"^\w*=?\$?\(?curl ", block, re.MULTILINE)]
+
+
+def runnable(block: str) -> str:
+    """Other commands of the block have their own tests."""
+    lines = [line for line in block.splitlines() if not line.startswith("python -m")]
+    return re.sub(r"^curl -N", "streamed -N", "\n".join(lines), flags=re.MULTILINE)
+
+
+async def run(block: str, folder: Path, known: Mapping[str, str]) -> str:
+    process = await asyncio.create_subprocess_exec(
+        *("bash", "-c", CURL + runnable(block)),
+        cwd=folder,
+        env={**os.environ, **known},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    output, errors = await process.communicate()
+    assert process.returncode == 0, f"{block}\n{output.decode()}\n{errors.decode()}"
+    return output.decode()
+
+
+def learned(said: str) -> dict[str, str]:
+    """What the pages call things by: the last job that was told is $JOB, the last link $CODE."""
+    names: dict[str, str] = {}
+    decoder = json.JSONDecoder()
+    for begin in (found.start() for found in re.finditer(r"^\{|(?<=\})\{", said, re.MULTILINE)):
+        thing: Any = decoder.raw_decode(said[begin:])[0]
+        name, field = {"job": ("JOB", "id"), "link": ("CODE", "code")}.get(
+            thing.get("object"), ("", "")
+        )
+        if name and thing.get("state", "queued") != "scheduled":
+            names[name] = thing[field]
+    return names
+
+
+def prepared(folder: Path) -> None:
+    photo(folder / "photo.jpg", (400, 300))
+    (folder / "report.pdf").write_bytes(pdf())
+    for name in ("a.jpg", "b.jpg"):
+        (folder / name).write_bytes(jpeg())
+
+
+async def file_id(running: Dev, folder: Path) -> str:
+    line = f"curl --data-binary @photo.jpg '{running.url}/v1/files?filename=photo.jpg'"
+    return str(json.loads(await run(line, folder, {}))["id"])
+
+
+@pytest.mark.skipif(
+    any(shutil.which(name) is None for name in ("bash", "curl", "jq")),
+    reason="the pages use bash, curl and jq",
+)
+async def test_every_line_of_curl_on_the_pages_is_taken(tmp_path: Path) -> None:
+    prepared(tmp_path)
+    async with dev(tmp_path) as running:
+        known = {"FILEPROC_URL": running.url, "FILEPROC_KEY": "fp_of_nobody"}
+        known["FILE"], known["OTHER"] = [await file_id(running, tmp_path) for _ in range(2)]
+        each = [{"operation": "file.hash", "inputs": [{"file_id": known["FILE"]}]}] * 2
+        (tmp_path / "jobs.jsonl").write_text("".join(json.dumps(job) + "\n" for job in each))
+        number = 0
+        for page in PAGES:
+            for block in blocks(page):
+                number += len(re.findall(r"\bcurl ", block))
+                said = await run(block, tmp_path, known)
+                known |= learned(said)
+        assert number > 25  # none of the pages is passed over by a change of its form
+        picture = read_picture(tmp_path / "small.webp")
+        assert picture
+        assert (picture.format, picture.width) == ("webp", 300)
+
+
+async def test_client_made_by_openapi_python_client_does_a_job(tmp_path: Path) -> None:
+    photo(tmp_path / "photo.jpg", (400, 300))
+    async with dev(tmp_path, settings={"FILEPROC_DEBUG_OPERATIONS": "0"}) as running:
+        await generate(f"{running.url}/openapi.json", tmp_path)
+        script = ROOT / "tests" / "clients" / "generated.py"
+        await done(
+            *(str(script), running.url, "fp_of_nobody", "photo.jpg", "small.webp"),
+            folder=tmp_path,
+        )
+    picture = read_picture(tmp_path / "small.webp")
+    assert picture
+    assert (picture.format, picture.width) == ("webp", 40)
+
+
+async def generate(url: str, folder: Path) -> None:
+    """The package `generated_client`; nothing may be left out of it."""
+    given = ROOT / "tests" / "clients" / "openapi-python-client.yaml"
+    config = folder / "config.yaml"
+    config.write_text(given.read_text(encoding="utf-8") + "post_hooks: []\n")  # no formatting
+    await done(
+        *("-m", "openapi_python_client", "generate", "--url", url, "--config", str(config)),
+        *("--meta", "none", "--output-path", "generated_client", "--fail-on-warning"),
+        folder=folder,
+    )
+
+
+async def done(*arguments: str, folder: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, *arguments),
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await process.communicate()
+    assert process.returncode == 0, said.decode()[-4000:]

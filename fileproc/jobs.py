@@ -286,11 +286,20 @@ class KeptSteps(Record):
 
 
 class Target(Record):
-    """Where outputs are to be sent before the job succeeds."""
+    """Where outputs are to be sent at the end of the job."""
 
     url: str = Field(description="Takes a PUT; or s3://<connection>/<prefix>/. May hold a secret.")
     output: int | None = Field(default=None, description="Place of the output; None: all of them.")
     headers: dict[str, str] = Field(default_factory=dict)
+
+
+class Made(Record):
+    """What an earlier job has made, for one that only delivers it once more."""
+
+    prefix: str = Field(description="Output i is the object `prefix + str(i)`.")
+    outputs: list[OutputInfo]
+    steps: list[StepStatus] | None = None
+    provenance: Provenance
 
 
 class TargetState(StrEnum):
@@ -300,7 +309,7 @@ class TargetState(StrEnum):
 
 
 class TargetStatus(Record):
-    """How a delivery went in the latest attempt."""
+    """How a delivery went; a job that succeeds keeps its outputs, however that was."""
 
     state: TargetState = TargetState.WAITING
     files: int = Field(default=0, description="Outputs that arrived.")
@@ -360,6 +369,7 @@ class JobDocument(Record):
     retention_s: int | None = None
     retry_of: str | None = None
     resume: KeptSteps | None = None
+    made: Made | None = None
     batch: str | None = None
     webhook: JobHook | None = None
 

@@ -66,6 +66,9 @@ PICKUP_SECONDS = Histogram(
 FETCHED = Counter("fileproc_fetched_bytes_total", "Bytes of inputs fetched from URLs")
 KEPT = Counter("fileproc_kept_bytes_total", "Bytes of finished steps kept of failed jobs")
 DELIVERED = Counter("fileproc_delivered_bytes_total", "Bytes of outputs sent to clients' places")
+TARGETS = Counter(
+    "fileproc_outputs_sent_total", "Clients' places to which outputs were sent, by how", ("state",)
+)
 LEASES_LOST = Counter("fileproc_leases_lost_total", "Attempts refused: the lease was taken away")
 ZYGOTE_STARTS = Counter("fileproc_zygote_starts_total", "Times the template process was started")
 RECOVERED = Counter("fileproc_jobs_recovered_total", "Jobs taken from silent workers")

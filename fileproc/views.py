@@ -7,7 +7,16 @@ from typing import Any, Final
 
 from pydantic_core import to_json
 
-from fileproc.jobs import Fetched, FileInfo, Job, JobState, KeptSteps, Source
+from fileproc.jobs import (
+    Fetched,
+    FileInfo,
+    Job,
+    JobState,
+    KeptSteps,
+    Source,
+    Target,
+    TargetState,
+)
 from fileproc.operations import Operation, secret_params
 from fileproc.pipelines import output_steps
 from fileproc.settings import Settings
@@ -236,11 +245,19 @@ def _links(job: Job) -> dict[str, str]:
     if job.state is JobState.SUCCEEDED:
         links["result"] = path + "/result"
         links["archive"] = path + "/archive"
+        if undelivered(job):
+            links["retry"] = path + "/retry"
     elif job.state.final:
         links["retry"] = path + "/retry"
     else:
         links["cancel"] = path + "/cancel"
     return links
+
+
+def undelivered(job: Job) -> list[Target]:
+    """Places to which the outputs of a job that has succeeded could not be sent."""
+    pairs = zip(job.document.deliver, job.deliveries, strict=True)
+    return [target for target, status in pairs if status.state is not TargetState.DELIVERED]
 
 
 def batch_path(batch_id: str) -> str:

@@ -35,6 +35,7 @@ class EventType(StrEnum):
     FAILED = "job.failed"
     CANCELED = "job.canceled"
     EXPIRED = "job.expired"
+    DELIVERY_FAILED = "job.delivery_failed"
     BATCH_COMPLETED = "batch.completed"
 
 
@@ -49,6 +50,8 @@ OF_MOVE: Final = {  # moves of fileproc/jobs.py
     "expire": EventType.EXPIRED,
     "batch_completed": EventType.BATCH_COMPLETED,
 }
+# What is told of a move besides, where it left outputs of the job undelivered.
+OF_DELIVERIES: Final = frozenset({"complete", "fail"})
 LAST: Final = (EventType.SUCCEEDED, EventType.FAILED, EventType.CANCELED, EventType.EXPIRED)
 
 

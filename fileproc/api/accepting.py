@@ -149,6 +149,7 @@ def new_job(
             timeout_s=draft.timeout_s,
             retry_of=draft.retry_of,
             resume=draft.resume,
+            made=draft.made,
             batch=draft.batch,
             webhook=draft.webhook,
         ),

@@ -57,7 +57,9 @@ class Links(BaseModel):
     archive: str | None = Field(None, description="All outputs as a ZIP; likewise.")
     events: str = Field(description="The job as a stream of events.")
     cancel: str | None = Field(None, description="There while the job can be canceled.")
-    retry: str | None = Field(None, description="There once the job has ended without success.")
+    retry: str | None = Field(
+        None, description="There once the job, or a delivery of it, has failed."
+    )
 
 
 class KeptStepsView(BaseModel):

@@ -31,7 +31,7 @@ from fileproc.errors import (
     ProgramMissingError,
     UrlNotAllowedError,
 )
-from fileproc.jobs import JOB_INPUTS, FileInfo, JobHook, KeptSteps, Source, Step, Target
+from fileproc.jobs import JOB_INPUTS, FileInfo, JobHook, KeptSteps, Made, Source, Step, Target
 from fileproc.operations import Operation, clean_name
 from fileproc.outbound import check_url
 from fileproc.pipelines import Pipeline, planned, pointer_to
@@ -51,7 +51,7 @@ class Draft:
     """`params` are the operation's; those of a pipeline stand with its steps.
 
     `template` is where the steps came from, with its version; `asked_as` what was said instead of
-    them. `sources` are inputs that a worker will fetch.
+    them. `sources` are inputs that a worker will fetch, `made` what is only to be delivered.
     """
 
     plan: Plan
@@ -73,6 +73,7 @@ class Draft:
     asked_as: list[Any] | None = None
     sources: tuple[Source, ...] = ()
     deliver: tuple[Target, ...] = ()
+    made: Made | None = None
 
     @property
     def steps(self) -> list[Step]:

@@ -164,6 +164,12 @@ HookUrl = Annotated[
     ),
 ]
 JobEvent = Literal[
-    "job.accepted", "job.started", "job.succeeded", "job.failed", "job.canceled", "job.expired"
+    "job.accepted",
+    "job.started",
+    "job.succeeded",
+    "job.failed",
+    "job.canceled",
+    "job.expired",
+    "job.delivery_failed",
 ]
 Scalar = str | int | float | bool

@@ -71,6 +71,7 @@ JOB_CODES: Final[dict[str, JobCode]] = {
     "delivery_failed": JobCode(_TRANSIENT, "An output could not be sent: no connection, or 5xx."),
     "delivery_impossible": JobCode(_PERMANENT, "There is no such output to send, or several."),
     "delivery_refused": JobCode(_PERMANENT, "The place that an output is sent to refuses it."),
+    "outputs_missing": JobCode(_PERMANENT, "What was to be sent again is no longer stored."),
     "empty_file": JobCode(_PERMANENT, "The URL answered with an empty file."),
     "fetch_encoded": JobCode(_PERMANENT, "The URL's answer is compressed in an unasked way."),
     "fetch_failed": JobCode(_TRANSIENT, "The URL could not be fetched: no connection, or 5xx."),

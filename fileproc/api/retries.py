@@ -33,9 +33,10 @@ from fileproc.errors import (
     WrongStateError,
 )
 from fileproc.ids import is_id
-from fileproc.jobs import Job, JobDocument, JobState, KeptState, KeptSteps
+from fileproc.jobs import FileInfo, Job, JobDocument, JobState, KeptState, KeptSteps, Made
 from fileproc.pipelines import planned, pointer_to
 from fileproc.store import JobFilter
+from fileproc.views import undelivered
 
 if TYPE_CHECKING:
     from fileproc.store import Store
@@ -54,16 +55,17 @@ async def retry_job(request: web.Request) -> web.StreamResponse:
     wish = wish_of(request, query.wait)
     key = key_of(request)
     job = await api.resources.store.jobs.get(caller.owner, job_id)
-    if not job.state.final or job.state is JobState.SUCCEEDED:
+    if not job.state.final or (job.state is JobState.SUCCEEDED and not undelivered(job)):
         raise WrongStateError(
-            f"The job {_is(job.state)}; only a failed, canceled or expired job can be retried.",
+            f"The job {_is(job.state)}; only a failed, canceled or expired job can be retried, "
+            "or one whose outputs could not all be delivered.",
             state=str(job.state),
         )
     draft = _again(api, job, asked.start)
     async with claimed(api, caller, key) as claim:
         await _check_files(api, caller, job)
         accepted = await accept(
-            api, caller, draft, inputs=job.document.inputs, brought=[], claim=claim
+            api, caller, draft, inputs=_inputs_of(draft, job), brought=[], claim=claim
         )
     return await answer(api, request, caller, accepted, wish)
 
@@ -72,8 +74,22 @@ def _is(state: JobState) -> str:
     return "has succeeded" if state is JobState.SUCCEEDED else f"is {state}"
 
 
+def _inputs_of(draft: Draft, job: Job) -> list[FileInfo]:
+    """What only delivers reads no inputs."""
+    return [] if draft.made is not None else job.document.inputs
+
+
 def _again(api: Api, job: Job, start: RetryStart) -> Draft:
+    """What it did, or if its outputs are there, to deliver them where that has failed."""
     document = job.document
+    made = document.made
+    if job.result is not None:
+        made = Made(
+            prefix=job.result.prefix,
+            outputs=job.result.outputs,
+            steps=job.result.steps,
+            provenance=job.result.provenance,
+        )
     return Draft(
         plan=_plan_again(api, document),
         template=document.template,
@@ -86,10 +102,11 @@ def _again(api: Api, job: Job, start: RetryStart) -> Draft:
         expires_in=document.expires_in,
         timeout_s=document.timeout_s,
         retry_of=job.id,
-        resume=_kept_of(job) if start == "failed" else None,
-        sources=tuple(document.sources),
+        resume=_kept_of(job) if start == "failed" and made is None else None,
+        sources=() if made is not None else tuple(document.sources),
         webhook=document.webhook,
-        deliver=tuple(document.deliver),
+        deliver=tuple(document.deliver if job.result is None else undelivered(job)),
+        made=made,
     )
 
 
@@ -127,6 +144,8 @@ def _plan_again(api: Api, document: JobDocument) -> Plan:
 
 async def _check_files(api: Api, caller: Caller, job: Job) -> None:
     """Raise GoneError if an input is gone. `accept` makes sure once more, atomically."""
+    if job.result is not None:
+        return  # they have done what they were for
     for info in job.document.inputs:
         try:
             await api.resources.store.files.get(caller.owner, info.file_id)
@@ -199,7 +218,7 @@ class _Sweep:
             await _check_files(self.api, self.caller, job)
             accepted = await accept(
                 *(self.api, self.caller, draft),
-                inputs=job.document.inputs,
+                inputs=_inputs_of(draft, job),
                 brought=[],
                 once=not self.asked.again,
             )

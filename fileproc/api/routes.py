@@ -211,7 +211,8 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             "Makes a new job with `retry_of` set; the old one stays as it is. Only a failed, "
             "canceled or expired job can be repeated, and only while its inputs are stored. With "
             '`{"from": "failed"}` the steps that were done are not done again, where `kept` of the '
-            "job says that what they have made is there."
+            "job says that what they have made is there. Of a job that has succeeded what could "
+            "not be delivered is sent once more, and nothing else."
         ),
         answers={200: _FINISHED, 202: _ACCEPTED},
         query=queries.RetryQuery,

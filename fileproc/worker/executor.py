@@ -17,15 +17,17 @@ from typing import Any
 
 from fileproc import __version__
 from fileproc.crashpoints import crash_point
-from fileproc.errors import FileprocError, JobError, StoreUnavailableError
+from fileproc.errors import ErrorClass, FileprocError, JobError, StoreUnavailableError
 from fileproc.jobs import (
     JOB_INPUTS,
     Fetched,
     JobResult,
+    Made,
     Progress,
     Provenance,
     StepStatus,
     TargetStatus,
+    Usage,
 )
 from fileproc.objects import attempt_prefix
 from fileproc.operations import Input, Limits, environment, programs_of
@@ -40,7 +42,7 @@ from fileproc.telemetry import (
     get_logger,
 )
 from fileproc.worker.clamd import scanning
-from fileproc.worker.deliverer import Deliverer
+from fileproc.worker.deliverer import Deliverer, File
 from fileproc.worker.fetcher import Fetcher
 from fileproc.worker.held import Held
 from fileproc.worker.keeper import Keeper
@@ -165,6 +167,8 @@ class Executor:
     async def _tried(self, attempt: Attempt, folder: Path) -> Outcome:
         lease = attempt.lease
         try:
+            if lease.document.made is not None:
+                return await self._deliver_again(attempt, lease.document.made, folder)
             with attempt.timed("fetch"):
                 inputs, finished = await self._fetch(attempt, folder)
             crash_point("input-fetched")
@@ -176,13 +180,9 @@ class Executor:
                 return self._failed(attempt, ending.error)
             with attempt.timed("publish"):
                 outputs = await publish(self._objects, attempt.prefix, ending.outputs)
-            if lease.document.deliver:
-                # Before it is settled: a job that has succeeded has delivered. Who dies in
-                # between delivers the same again, to the same places.
-                attempt.deliveries = [TargetStatus() for _ in lease.document.deliver]
-                with attempt.timed("deliver"):
-                    files = list(zip(ending.outputs, outputs, strict=True))
-                    await self._deliverer.deliver(lease, files, attempt.deliveries)
+            # Before it is settled: a job that is over has nothing left to do. Who dies in between
+            # delivers the same again, to the same places.
+            await self._deliver(attempt, list(zip(ending.outputs, outputs, strict=True)))
         except ZygoteLost:
             return self._after_zygote_death(lease, attempt.prefix)
         except FileprocError as exc:
@@ -200,6 +200,31 @@ class Executor:
                 ),
                 steps=attempt.steps,
                 fetched=attempt.fetched or None,
+                deliveries=attempt.deliveries,
+            )
+        )
+
+    async def _deliver(self, attempt: Attempt, files: list[File]) -> list[JobError]:
+        if not attempt.lease.document.deliver:
+            return []
+        attempt.deliveries = [TargetStatus() for _ in attempt.lease.document.deliver]
+        with attempt.timed("deliver"):
+            return await self._deliverer.deliver(attempt.lease, files, attempt.deliveries)
+
+    async def _deliver_again(self, attempt: Attempt, made: Made, folder: Path) -> Outcome:
+        """All that there is to do is to deliver: where that fails, so does the attempt."""
+        with attempt.timed("fetch"):
+            files = await self._deliverer.bring(made, attempt.lease.document.deliver, folder)
+        if failures := await self._deliver(attempt, files):
+            passing = [one for one in failures if one.job_class is ErrorClass.TRANSIENT]
+            return self._failed(attempt, [*passing, *failures][0])
+        return Done(
+            JobResult(
+                prefix=attempt.prefix,
+                outputs=[],
+                usage=Usage(wall_s=0, cpu_s=0, peak_rss_bytes=0),
+                provenance=made.provenance,
+                steps=made.steps,
                 deliveries=attempt.deliveries,
             )
         )
@@ -326,6 +351,8 @@ class Executor:
     async def _learn(self, lease: Lease, outcome: Outcome) -> None:
         """Note what it took, of each operation once a second at most: for estimates."""
         now, operation = time.monotonic(), lease.document.operation
+        if lease.document.made is not None:
+            return  # that was no work of the operation's
         if not isinstance(outcome, Done) or now - self._learned.get(operation, -1.0) < 1:
             return
         self._learned[operation] = now

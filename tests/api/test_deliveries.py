@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import SecretStr
 
-from support.http import problem
+from fileproc.jobs import StepError, TargetState, TargetStatus
+from support.http import Hands, problem
 from support.spellings import refused_urls
 
 if TYPE_CHECKING:
@@ -48,6 +49,45 @@ async def test_a_retry_delivers_to_the_same_place(api: Any, store: Store) -> Non
     again = await (await api.post(f"/v1/jobs/{job['id']}/retry")).json()
     (kept,) = (await store.jobs.get("local", again["id"])).document.deliver
     assert kept.url == URL
+
+
+async def test_of_a_job_that_succeeded_only_what_failed_is_delivered_again(
+    api: Any, store: Store, hands: Hands
+) -> None:
+    places = [{"url": URL, "output": number} for number in range(3)]
+    job = await (await post(api, *places)).json()
+    error = StepError(code="delivery_refused", detail="403")
+    done = TargetStatus(state=TargetState.DELIVERED, files=1)
+    failed = TargetStatus(state=TargetState.FAILED, error=error)
+    await hands.succeed(
+        await hands.take(), ("o", "text/plain", b"x"), deliveries=[done, failed, done]
+    )
+    job = await (await api.get(job["links"]["self"])).json()
+    assert (job["state"], [one["state"] for one in job["deliveries"]]) == (
+        "succeeded",
+        ["delivered", "failed", "delivered"],
+    )
+    assert job["deliveries"][1]["error"]["code"] == "delivery_refused"
+    assert (await api.get(job["links"]["result"], allow_redirects=False)).status == 302
+    answer = await api.post(job["links"]["retry"], headers={"Idempotency-Key": "again"})
+    assert answer.status == 202, await answer.text()
+    again = await answer.json()
+    assert (again["retry_of"], again["inputs"], len(again["deliveries"])) == (job["id"], [], 1)
+    replayed = await api.post(job["links"]["retry"], headers={"Idempotency-Key": "again"})
+    assert (await replayed.json())["id"] == again["id"]
+    kept = (await store.jobs.get("local", again["id"])).document
+    assert [target.output for target in kept.deliver] == [1]
+    assert kept.made is not None
+    assert [output.name for output in kept.made.outputs] == ["o"]
+    assert "prefix" not in json.dumps(again)
+    lease = await hands.take()
+    assert lease.document.made == kept.made
+    await hands.fail(lease, "delivery_refused")  # then that can be repeated in turn
+    last = await (await api.post(f"/v1/jobs/{again['id']}/retry")).json()
+    document = (await store.jobs.get("local", last["id"])).document
+    assert (document.made, document.deliver) == (kept.made, kept.deliver)
+    await hands.succeed(await hands.take(), deliveries=[done])
+    await problem(await api.post(f"/v1/jobs/{last['id']}/retry"), 409, "wrong_state")
 
 
 async def test_another_place_is_another_request(api: Any) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image
 
 from fileproc.errors import ErrorClass
-from fileproc.jobs import JobResult, OutputInfo, Problem, Provenance, Usage
+from fileproc.jobs import JobResult, OutputInfo, Problem, Provenance, TargetStatus, Usage
 from fileproc.objects import ObjectStore, attempt_prefix
 from fileproc.operations import environment
 from fileproc.store import Lease, Settlement, Store
@@ -44,7 +44,12 @@ class Hands:
         assert len(leases) == 1
         return leases[0]
 
-    async def succeed(self, lease: Lease, *outputs: tuple[str, str, bytes]) -> None:
+    async def succeed(
+        self,
+        lease: Lease,
+        *outputs: tuple[str, str, bytes],
+        deliveries: list[TargetStatus] | None = None,
+    ) -> None:
         """Publish (name, type, content) each."""
         prefix = attempt_prefix(lease.job_id, int(lease.token))
         infos = []
@@ -60,6 +65,7 @@ class Hands:
             outputs=infos,
             usage=Usage(wall_s=0.1, cpu_s=0.1, peak_rss_bytes=1),
             provenance=Provenance(engine="test 1", fileproc="0", build=environment()),
+            deliveries=deliveries,
         )
         await self.store.queue.settle(Settlement.complete(lease, result))
 

@@ -18,7 +18,6 @@ from fileproc.jobs import (
     KeptState,
     Step,
     StepState,
-    Target,
 )
 from fileproc.operations import Output
 from fileproc.worker.janitor import Janitor
@@ -200,23 +199,6 @@ async def test_inputs_are_fetched_again_only_where_a_step_still_needs_them(stage
     play = Play()
     await repeated(stage, job, play)
     assert play.ran == [("second", ["first0", "another"])]
-
-
-async def test_what_cannot_be_delivered_is_not_made_again(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    error = JobError("Refused.", code="delivery_refused")
-    failing(monkeypatch, stage.executor._deliverer, "deliver", error)
-    target = Target(url="https://example.com/put", output=0)
-    job = await played(stage, Play(), deliver=[target])
-    assert (job.state, states(job)) == (JobState.FAILED, [SUCCEEDED, SUCCEEDED])
-    assert job.kept is not None
-    assert (job.kept.steps, job.kept.files) == (["first", "second"], 1)
-    assert set(await due_trash(stage.store)) != {job.kept.prefix}  # only the outputs go
-    document = {**dict(job.document), "deliver": []}
-    play = Play()
-    again = await played(stage, play, **{**document, "retry_of": job.id, "resume": job.kept})
-    assert (play.ran, await contents(stage, again)) == ([], ["second(first0)"])
 
 
 async def test_nothing_is_kept_where_nothing_is_done_or_another_attempt_follows(

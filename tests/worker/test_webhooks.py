@@ -13,7 +13,17 @@ import pytest
 from standardwebhooks import Webhook as Verifier
 
 from fileproc.ids import new_id
-from fileproc.jobs import JobDocument, JobHook
+from fileproc.jobs import (
+    JobDocument,
+    JobHook,
+    PipelineProblem,
+    StepError,
+    StepState,
+    StepStatus,
+    Target,
+    TargetState,
+    TargetStatus,
+)
 from fileproc.outbound import open_outbound
 from fileproc.resources import Resources
 from fileproc.store import BatchDocument, DeliveryState, NewBatch, Settlement
@@ -125,6 +135,46 @@ async def test_each_event_of_a_job_reaches_the_endpoint_signed(
     assert "X-Amz" not in json.dumps(body)
     assert {got.headers["content-type"] for got in receiver.got} == {"application/json"}
     assert len({got.id for got in receiver.got}) == 8
+
+
+async def test_outputs_that_did_not_arrive_are_told_of_beside_the_end_of_the_job(
+    post: Post, receiver: Receiver
+) -> None:
+    await post.endpoint(receiver.url + "/all")
+    await post.endpoint(receiver.url + "/some", events=["job.delivery_failed"])
+    target = Target(url="https://example.com/", output=0)
+    document = JobDocument(operation="file.probe", deliver=[target, target])
+    done = TargetStatus(state=TargetState.DELIVERED, files=1)
+    failed = TargetStatus(
+        state=TargetState.FAILED, error=StepError(code="delivery_refused", detail="403")
+    )
+    skipped = StepStatus(name="a", state=StepState.FAILED)  # that is no delivery
+    jobs = []
+    for deliveries in ([done, done], [done, failed]):
+        jobs.append(await post.job(document=document))
+        lease = await post.claim()
+        result = make_result(lease).model_copy(
+            update={"deliveries": deliveries, "steps": [skipped]}
+        )
+        await post.store.queue.settle(Settlement.complete(lease, result))
+    jobs.append(await post.job(document=document))
+    lost = PipelineProblem(**dict(PROBLEM), deliveries=[failed, done])
+    await post.store.queue.settle(Settlement.fail(await post.claim(), lost))
+    await post.send()
+    told = [(got.path, json.loads(got.body)) for got in receiver.got]
+    ends = [(path, body["type"], body["data"]["id"]) for path, body in told]
+    assert {end for end in ends if end[0] == "/some"} == {
+        ("/some", "job.delivery_failed", job_id) for job_id in jobs[1:]
+    }
+    assert {kind for path, kind, job in ends if path == "/all" and job == jobs[1]} == {
+        "job.accepted",
+        "job.started",
+        "job.succeeded",
+        "job.delivery_failed",
+    }
+    assert len({got.id for got in receiver.got}) == len(ends) == 13
+    (body,) = (b for p, b in told if p == "/some" and b["data"]["id"] == jobs[1])
+    assert body["data"]["deliveries"][1]["error"]["code"] == "delivery_refused"
 
 
 async def test_only_what_was_asked_for_is_sent_and_only_to_its_owner(

@@ -16,10 +16,11 @@ from typing import Any
 
 from fileproc.crashpoints import crash_point
 from fileproc.errors import FileprocError
+from fileproc.jobs import TargetState
 from fileproc.resources import Resources
 from fileproc.store import Event, NewDelivery, Webhook, message_id
 from fileproc.telemetry import DELIVERIES, WEBHOOK_LAG, WEBHOOK_OVERDUE, get_logger
-from fileproc.webhooks import JOBS, LAST, OF_MOVE
+from fileproc.webhooks import JOBS, LAST, OF_DELIVERIES, OF_MOVE, EventType
 from fileproc.worker.webhooks.bodies import Bodies
 
 ROUND_S = 0.25
@@ -27,6 +28,8 @@ LOCK_S = 5.0
 ENTRIES = 500
 EVENTS = 500  # judged in one step: their deliveries travel in one call
 _HOOK = '"webhook":{'  # in the document of a job with a hook of its own, and hardly elsewhere
+
+_FAILED = '"state":"failed"'  # in what came of a job of which a step or a delivery failed
 
 _BEGINNINGS = frozenset({"submit", "batch_created"})
 _ENDINGS = frozenset({"delete", "batch_completed", "batch_deleted"})
@@ -71,9 +74,7 @@ class EventReader:
         hooks = _new_hooks(lot.events)
         known = await self._known_hooks(lot.events)
         wanted = await self._wanted(lot.events, {**known, **hooks})
-        deliveries = [
-            new for event, targets in wanted for new in await self._deliveries_of(event, targets)
-        ]
+        deliveries = [new for each in wanted for new in await self._deliveries_of(*each)]
         over = {event.job_id: "" for event in lot.events if _ends(event)}
         changed = {job: json.dumps(hook) for job, hook in hooks.items()}
         changed |= {job: "" for job in over if job in known or job in hooks}
@@ -94,26 +95,26 @@ class EventReader:
 
     async def _wanted(
         self, events: Sequence[Event], hooks: Mapping[str, Any]
-    ) -> list[tuple[Event, list[_Target]]]:
-        """Events that somebody asked to be told of, each with all who did."""
+    ) -> list[tuple[Event, str, list[_Target]]]:
+        """Events that somebody asked to be told of, what to call each, and all who did."""
         told = [event for event in events if event.move in OF_MOVE]
         owners = await self._webhooks.owners(list(dict.fromkeys(e.owner for e in told)))
         endpoints: dict[str, list[Webhook]] = defaultdict(list)
         for owner in owners:
             endpoints[owner] = [w for w in await self._webhooks.list(owner) if w.enabled]
         wanted = []
-        for event in told:
-            kind = str(OF_MOVE[event.move])
+        for event, kind in [(each, kind) for each in told for kind in _kinds(each)]:
             targets = [_Target(w.id, "") for w in endpoints[event.owner] if kind in w.events]
             hook = hooks.get(event.job_id)
             if hook and kind in hook["events"]:
                 targets.append(_Target(JOBS, hook["url"]))
             if targets:
-                wanted.append((event, targets))
+                wanted.append((event, kind, targets))
         return wanted
 
-    async def _deliveries_of(self, event: Event, targets: Sequence[_Target]) -> list[NewDelivery]:
-        kind = str(OF_MOVE[event.move])
+    async def _deliveries_of(
+        self, event: Event, kind: str, targets: Sequence[_Target]
+    ) -> list[NewDelivery]:
         at = datetime.fromtimestamp(int(event.id.partition("-")[0]) / 1000, UTC)
         try:
             body = await self._bodies.of(kind, at, event.owner, event.job_id)
@@ -126,7 +127,7 @@ class EventReader:
             return []
         return [
             NewDelivery(
-                id=message_id(event.id, target.webhook_id),
+                id=message_id(_name_of(event, kind), target.webhook_id),
                 owner=event.owner,
                 webhook_id=target.webhook_id,
                 url=target.url,
@@ -136,6 +137,21 @@ class EventReader:
             )
             for target in targets
         ]
+
+
+def _kinds(event: Event) -> list[str]:
+    """What a move is told as: its own type, and of outputs that did not arrive another."""
+    kinds = [str(OF_MOVE[event.move])]
+    if event.move in OF_DELIVERIES and _FAILED in event.data:
+        statuses = json.loads(event.data).get("deliveries") or ()
+        if any(status["state"] == TargetState.FAILED for status in statuses):
+            kinds.append(str(EventType.DELIVERY_FAILED))
+    return kinds
+
+
+def _name_of(event: Event, kind: str) -> str:
+    """The same each time that it is judged, and different for each thing that it is told as."""
+    return event.id if kind == OF_MOVE[event.move] else f"{event.id} {kind}"
 
 
 def _new_hooks(events: Sequence[Event]) -> dict[str, Any]:

@@ -45,6 +45,7 @@ def serve_bare(port: int, url: str) -> None:
     async def live() -> None:
         settings = Settings(redis_url=url, _env_file=None, max_queued_per_owner=10**9)
         async with open_store(settings) as store:
+            await store.ensure_schema()
 
             async def accept(_: web.Request) -> web.Response:
                 document = JobDocument(operation="debug.sleep", params={"seconds": 0})

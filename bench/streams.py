@@ -125,6 +125,7 @@ async def one_round(store: Store, count: int) -> int:
 async def run(valkey: Valkey, port: int, pid: int, args: argparse.Namespace) -> int:
     settings = Settings(redis_url=valkey.url, _env_file=None)
     async with open_store(settings) as store:
+        await store.ensure_schema()
         jobs = await accepted(store, args.streams // args.readers)
         idle = rss_bytes(pid)
         begin = time.monotonic()

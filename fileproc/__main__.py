@@ -225,6 +225,8 @@ def _tell_of_rebuild(done: Rebuilt, *, dry_run: bool) -> None:
     click.echo(f"{done.queued} unfinished jobs {verb} queued again")
     click.echo(f"{done.finished} finished jobs {verb} back, with their results")
     click.echo(f"{done.present} jobs are there already, {done.lapsed} are past their retention")
+    if done.withdrawn:
+        click.echo(f"{done.withdrawn} jobs are of batches that were not whole: they {verb} dropped")
     if done.deleted:
         click.echo(f"{done.deleted} jobs had been deleted and {verb} deleted again")
     click.echo(

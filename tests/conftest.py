@@ -94,8 +94,12 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
 
 @pytest.fixture
 def settings(valkey: RedisServer, s3_server: Storage, tmp_path: Path) -> Settings:
-    """Settings of a deployment that nobody else uses."""
-    return make_settings(valkey, s3_server, tmp_path)
+    """Settings of a deployment that nobody else uses; its store is in use."""
+    made = make_settings(valkey, s3_server, tmp_path)
+    ledger = Books(valkey.url, made.redis_prefix)
+    ledger.mark()
+    ledger.redis.close()
+    return made
 
 
 def make_settings(valkey: RedisServer, storage: Storage, folder: Path, **others: Any) -> Settings:

@@ -32,8 +32,9 @@ from fileproc.api.tokens import Tokens
 from fileproc.crashpoints import arm, crash_point
 from fileproc.errors import FileprocError, SchemaError, SettingsError, StoreUnavailableError
 from fileproc.operations import Operation
-from fileproc.resources import Resources, open_resources
+from fileproc.resources import Resources, in_use, open_resources
 from fileproc.settings import Auth, Settings, services
+from fileproc.store import lost
 from fileproc.telemetry import BUILD, get_logger
 
 log = get_logger(__name__)
@@ -134,7 +135,7 @@ async def _start_up(api: Api, admin_token: str | None) -> None:
     """Do each chore once, trying until it works; /readyz names what is not done yet."""
     chores: dict[str, Callable[[], Awaitable[None]]] = {
         "bucket": api.resources.objects.ensure_bucket,
-        "schema": api.resources.store.check_schema,
+        "schema": lambda: _look_at_the_store(api.resources),
         "store_settings": lambda: announce(api),
     }
     if admin_token:
@@ -148,6 +149,18 @@ async def _start_up(api: Api, admin_token: str | None) -> None:
         if not chores:
             return
         await asyncio.sleep(START_RETRY_S)
+
+
+async def _look_at_the_store(resources: Resources) -> None:
+    """Is it ours, is it new, or has it lost everything?
+
+    Raises:
+        SchemaError: it is of a version that we do not know.
+        StoreUnavailableError: it is lost, or away.
+    """
+    await resources.store.check_schema()
+    if not await in_use(resources):
+        raise lost()
 
 
 async def _done(api: Api, name: str, chore: Callable[[], Awaitable[None]]) -> bool:

@@ -16,6 +16,7 @@ from fileproc import __version__
 from fileproc.api.answers import Check, Readiness
 from fileproc.api.context import API, Api
 from fileproc.errors import FileprocError, UnauthorizedError
+from fileproc.store import lost
 from fileproc.telemetry import EVENT_BACKLOG, QUEUE_JOBS, get_logger
 
 log = get_logger(__name__)
@@ -100,7 +101,10 @@ class Health:
             return {"redis": away, "durability": unknown, "scripts": unknown}
         kept = "What was accepted survives a power cut (appendfsync always, noeviction)."
         return {
-            "redis": Check(status="ok", detail=f"{found.version} answers."),
+            "redis": Check(
+                status="ok" if found.in_use else "failed",
+                detail=f"{found.version} answers." if found.in_use else lost().detail,
+            ),
             "durability": Check(
                 status="ok" if found.durable else "warning",
                 detail=kept if found.durable else " ".join(found.warnings),

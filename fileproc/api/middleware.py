@@ -5,6 +5,7 @@ One middleware, because each costs a coroutine per request; it reads as the list
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import re
@@ -25,9 +26,16 @@ from fileproc.api.idempotency import HEADER
 from fileproc.api.kept import answered_once
 from fileproc.api.rates import STANDING
 from fileproc.api.visitors import check_visitor
-from fileproc.errors import LinkPasswordError, MethodNotAllowedError, UnauthorizedError
+from fileproc.errors import (
+    FileprocError,
+    LinkPasswordError,
+    MethodNotAllowedError,
+    NotFoundError,
+    StoreUnavailableError,
+    UnauthorizedError,
+)
 from fileproc.settings import Auth
-from fileproc.store import KeyInfo
+from fileproc.store import KeyInfo, lost
 from fileproc.telemetry import REFUSED, REQUESTS, REQUESTS_OPEN, get_logger
 
 if TYPE_CHECKING:
@@ -90,8 +98,18 @@ async def _answer(
     except ConnectionError:
         log.info("the client went away", method=request.method, path=request.path[:200])
         return web.Response(status=_CLIENT_GONE)  # nobody receives it; the metrics do
+    except (NotFoundError, UnauthorizedError) as exc:
+        return _refuse(request, endpoint, await _or_lost(request, exc))
     except Exception as exc:  # noqa: BLE001 - the border: whatever it is becomes a problem
         return _refuse(request, endpoint, exc)
+
+
+async def _or_lost(request: web.Request, exc: FileprocError) -> FileprocError:
+    """What a store has not that lost everything may be there again soon: neither 404 nor 401."""
+    with contextlib.suppress(StoreUnavailableError):
+        if await request.app[API].resources.store.journal.empty():
+            return lost()
+    return exc
 
 
 async def _admit(request: web.Request, endpoint: Endpoint) -> None:

@@ -186,7 +186,11 @@ class Writer:
         async def chunks() -> AsyncIterator[bytes]:
             yield body
 
-        await self._api.resources.objects.put_stream(key, chunks(), content_type=self._type)
+        # Shared: where this fails late, the file may be there by another who went on meanwhile, or
+        # by our own next try. What nobody counts on goes with the upload.
+        await self._api.resources.objects.put_stream(
+            key, chunks(), content_type=self._type, shared=True
+        )
 
     async def _lost(self) -> GoneError:
         """The storage has lost what was counted on: nothing but a new upload will do."""

@@ -118,8 +118,10 @@ class ObjectStore(Protocol):
             TooLargeError: more than 10,000 parts, 78 GiB.
         """
 
-    async def put_file(self, key: str, path: Path, *, content_type: str) -> Stored:
-        """Store a file. Raises as `put_stream`, and JobError if `path` is not a regular file."""
+    async def put_file(
+        self, key: str, path: Path, *, content_type: str, shared: bool = False
+    ) -> Stored:
+        """Store a file, as `put_stream` does; raises also JobError if `path` is no regular file."""
 
     async def get_file(self, key: str, path: Path, *, size: int, sha256: str) -> None:
         """Fetch an object to `path`, which is there afterwards only if it is what it should be.

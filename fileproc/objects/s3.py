@@ -179,9 +179,11 @@ class S3ObjectStore:
             except (FileprocError, TimeoutError) as exc:
                 log.warning("left something to the sweep", key=key, error=str(exc))
 
-    async def put_file(self, key: str, path: Path, *, content_type: str) -> Stored:
+    async def put_file(
+        self, key: str, path: Path, *, content_type: str, shared: bool = False
+    ) -> Stored:
         async with aclosing(file_chunks(path)) as chunks:
-            return await self.put_stream(key, chunks, content_type=content_type)
+            return await self.put_stream(key, chunks, content_type=content_type, shared=shared)
 
     # --- out -----------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from fileproc.ids import new_id
 from fileproc.settings import Settings
 from fileproc.store.apikeys import ApiKeys, KeyInfo, NewKey, Role
 from fileproc.store.batches import Batch, BatchDocument, Batches, BatchPage, NewBatch
-from fileproc.store.connection import Pipeline, connect
+from fileproc.store.connection import Pipeline, connect, lost
 from fileproc.store.costs import Cost, Costs
 from fileproc.store.deliveries import (
     Deliveries,
@@ -33,7 +33,7 @@ from fileproc.store.journal import AT_ONCE as JOURNAL_BATCH
 from fileproc.store.journal import (
     Journal,
     Memory,
-    Remembered,
+    Restored,
     Span,
     needed,
     pack,
@@ -46,6 +46,7 @@ from fileproc.store.moved import Moved, Position
 from fileproc.store.outlook import Outlook, Outlooks
 from fileproc.store.owners import Grant, Limits, Owner, Owners
 from fileproc.store.queue import POP_BLOCK_S, Lease, Queue, Settlement, Verdict
+from fileproc.store.remembered import Remembered
 from fileproc.store.reserve import Reserve
 from fileproc.store.schema import check_schema, ensure_schema
 from fileproc.store.subscription import Break, Progressed, Subscription
@@ -108,6 +109,7 @@ __all__ = [
     "Remembered",
     "Replay",
     "Reservation",
+    "Restored",
     "Role",
     "Settlement",
     "Span",
@@ -128,6 +130,7 @@ __all__ = [
     "Webhook",
     "Webhooks",
     "file_of",
+    "lost",
     "message_id",
     "needed",
     "open_store",

@@ -176,20 +176,15 @@ class Batches:
             NotFoundError: as `get`.
         """
         await self.get(owner, batch_id)
-        start = 0
-        while ids := await self._members(batch_id, start):
+        # All at once, at most `max_batch_jobs`: page by page those that are forgotten meanwhile
+        # would move others to where we have been.
+        ids: list[str] = await self._pipeline.command("ZRANGE", self._keys.members(batch_id), 0, -1)
+        for start in range(0, len(ids), AT_ONCE):
+            some = ids[start : start + AT_ONCE]
             await asyncio.gather(
-                *(self._pipeline.script("cancel", job_id, owner) for job_id in ids)
+                *(self._pipeline.script("cancel", job_id, owner) for job_id in some)
             )
-            start += len(ids)
         return await self.get(owner, batch_id)
-
-    async def _members(self, batch_id: str, start: int) -> list[str]:
-        """Newest first: those that join no more cannot push others back."""
-        found: list[str] = await self._pipeline.command(
-            "ZRANGE", self._keys.members(batch_id), start, start + AT_ONCE - 1
-        )
-        return found
 
     async def restore(self, batch: RememberedBatch, forgotten: Mapping[str, int]) -> None:
         """Write a batch back, before its jobs, which count themselves in.

@@ -38,6 +38,8 @@ MOST_PER_PIPELINE = 500
 PIPELINES_IN_FLIGHT = 2
 COMMAND_TIMEOUT_S = 5.0
 RETRY_AFTER_S = 2
+LOST_RETRY_AFTER_S = 10
+_LOST = "LOST"  # how the answer of a script begins that found no mark: see the prelude
 
 log = get_logger(__name__)
 
@@ -84,6 +86,8 @@ def unavailable(exc: BaseException) -> StoreUnavailableError:
     kind = type(exc).__name__
     STORE_ERRORS.labels(kind).inc()
     log.warning("redis call failed", kind=kind, error=str(exc)[:300])
+    if isinstance(exc, ResponseError) and str(exc).startswith(_LOST):
+        return lost()
     if isinstance(exc, AuthenticationError):
         detail = "The job store refuses our credentials. Nothing was accepted; try again."
     elif isinstance(exc, ResponseError):
@@ -104,6 +108,15 @@ async def _in_time() -> AsyncIterator[None]:
             yield
     except TimeoutError as exc:
         raise RedisTimeoutError("no reply in time") from exc
+
+
+def lost() -> StoreUnavailableError:
+    """The error for requests to a store that has lost everything, or has never been used."""
+    return StoreUnavailableError(
+        "The job store has lost its data and is not yet built again, or is new and not yet in use. "
+        "Nothing was accepted; try again.",
+        retry_after_s=LOST_RETRY_AFTER_S,
+    )
 
 
 class Pipeline:

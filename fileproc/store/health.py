@@ -16,7 +16,12 @@ MOST_LISTED = 1_000  # workers
 
 @dataclass(frozen=True, slots=True)
 class StoreHealth:
-    """`durable`: what was answered 202 survives a power cut. Unknown settings count as not."""
+    """What the store says.
+
+    Attributes:
+        durable: what was answered 202 survives a power cut. Unknown settings count as not.
+        in_use: it has its mark; else it is new, or has lost everything.
+    """
 
     reachable: bool
     version: str = ""
@@ -25,6 +30,7 @@ class StoreHealth:
     maxmemory_policy: str = "unknown"
     durable: bool = False
     scripts_ok: bool = False
+    in_use: bool = False
     warnings: list[str] = field(default_factory=list)
 
 
@@ -38,6 +44,7 @@ class Health:
         try:
             scripts_ok = bool(await self._pipeline.script("probe", secrets.token_hex(4)))
             info = await self._pipeline.command("INFO", "server")
+            in_use = bool(await self._pipeline.command("EXISTS", self._keys.schema))
         except StoreUnavailableError as exc:
             DURABLE.set(0)
             return StoreHealth(reachable=False, warnings=[exc.detail])
@@ -55,6 +62,7 @@ class Health:
             maxmemory_policy=policy,
             durable=durable,
             scripts_ok=scripts_ok,
+            in_use=in_use,
             warnings=_warnings(settings, appendonly, fsync, policy),
         )
 

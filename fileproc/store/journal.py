@@ -13,18 +13,21 @@ import heapq
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
+from enum import IntEnum
 from typing import Any
 
-from fileproc.jobs import FINAL, MOVES, JobState, Move
+from fileproc.jobs import JobState, Move
 from fileproc.store.accounts import Accounts
 from fileproc.store.apikeys import listed, remembered_until
 from fileproc.store.batch_memory import BatchMemory
 from fileproc.store.connection import Pipeline
 from fileproc.store.events import Event, flat, parse
 from fileproc.store.idempotency import LIFE_S
+from fileproc.store.jobs import TOMBSTONE_S
 from fileproc.store.keys import Keys
 from fileproc.store.link_memory import LinkMemory
+from fileproc.store.remembered import Remembered, advance
 from fileproc.store.shelf import Shelf
 from fileproc.store.templates import MOST_VERSIONS
 from fileproc.store.webhook_memory import WebhookMemory
@@ -89,58 +92,6 @@ def unpack(body: bytes) -> Iterator[Event]:
         if line:
             entry_id, lines = json.loads(line)
             yield from parse(entry_id, lines)
-
-
-@dataclass(slots=True)
-class Remembered:
-    """A job as its events leave it. Times in ms since 1970."""
-
-    id: str
-    owner: str
-    version: int
-    state: str
-    lane: str
-    document: str
-    max_attempts: int
-    retention_ms: int
-    score: int
-    created: int
-    attempt: int = 0
-    token: int = 0
-    started: int | None = None
-    finished: int | None = None
-    result: str = ""
-    problem: str = ""
-    prefix: str = ""
-    idempotency: str = ""
-    batch: str = ""
-    retried_as: str = ""
-    digest: str = ""
-    cancel_requested: int | None = None  # then it is not to run again
-    due: int = 0  # the set time; of a retry it is not remembered
-    deadline: int = 0  # to have started by
-    files: dict[str, str] = field(
-        default_factory=dict
-    )  # id -> record; '' if another job brought it
-    uploads: list[str] = field(default_factory=list)  # ids of files uploaded on their own
-
-    @property
-    def over(self) -> bool:
-        return self.state in FINAL
-
-    @property
-    def expires(self) -> int | None:
-        return self.finished + self.retention_ms if self.finished else None
-
-    @property
-    def waits_until(self) -> int:
-        """The set time, of a job that has not come so far; else 0."""
-        return self.due if self.state == JobState.DELAYED and not self.attempt else 0
-
-    @property
-    def takes_over(self) -> str:
-        """Prefix of what an earlier job has kept for it, while it is not over; else ''."""
-        return "" if self.over else _prefix_of(json.loads(self.document).get("resume"))
 
 
 class Memory:
@@ -221,7 +172,7 @@ class Memory:
                 self._forget(known)
             self.deleted[event.job_id] = event.owner, entry[0]
         elif (job := self.jobs.get(event.job_id)) and event.version > job.version:
-            _advance(job, event, entry[0])
+            advance(job, event, entry[0])
             if event.move == Move.COMPLETE:
                 self.accounts.completed(event, entry)
 
@@ -364,37 +315,12 @@ def _compact(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def _prefix_of(kept: dict[str, Any] | None) -> str:
-    return str(kept.get("prefix", "")) if kept else ""
+class Restored(IntEnum):
+    """What became of a job that was to be written back."""
 
-
-def _advance(job: Remembered, event: Event, now: int) -> None:
-    job.version = event.version
-    if event.move not in MOVES:
-        job.cancel_requested = now  # what comes of it is an event of its own, if the worker lives
-        return
-    (job.state, *others) = sorted(MOVES[Move(event.move)].targets)
-    assert not others  # noqa: S101 - only submit has several, and it is not folded here
-    match event.move:
-        case Move.CLAIM:
-            claimed = json.loads(event.data)
-            job.attempt, job.token, job.started = claimed["attempt"], claimed["token"], now
-        case Move.RELEASE:
-            job.attempt -= 1
-        case Move.RETRY:
-            job.problem = event.data
-        case Move.UPLOADED:
-            job.document = event.data
-        case Move.COMPLETE | Move.REUSE:
-            job.result, job.problem = event.data, ""
-            job.prefix = json.loads(event.data)["prefix"]
-        case Move.FAIL:
-            job.problem = event.data
-            job.prefix = _prefix_of(json.loads(event.data or "{}").get("kept"))
-    if job.over:
-        job.finished = now
-    else:  # as another history had it, before a replica took over
-        job.finished, job.result, job.prefix = None, "", ""
+    PRESENT = 0  # it is there, and no older than we remember it
+    WRITTEN = 1
+    WITHDRAWN = 2  # it was of a batch that was never whole
 
 
 class Journal:
@@ -449,8 +375,12 @@ class Journal:
         """Whether this store has never been used, or has lost everything."""
         return not await self._pipeline.command("EXISTS", self._keys.schema)
 
-    async def restore_job(self, job: Remembered) -> bool:
-        """Write one job back; False if it is there, and no older than we remember it."""
+    async def restore_job(self, job: Remembered, *, all_read: bool) -> Restored:
+        """Write one job back.
+
+        `all_read`: nothing of the journal is missing; then a batch that is not there was never
+        whole, and its jobs are withdrawn.
+        """
         over = job.over
         arguments: list[Any] = [
             *(job.id, job.owner, job.lane, job.state if over else JobState.QUEUED),
@@ -458,14 +388,14 @@ class Journal:
             *(job.created, job.started or "", (job.finished or "") if over else ""),
             *(job.retention_ms, job.score, job.document, job.result, job.problem, job.prefix),
             *(job.expires or "", job.idempotency, LIFE_S),
-            *(job.waits_until, 0 if job.attempt else job.deadline, job.batch, job.retried_as),
-            *(job.digest, job.takes_over),
+            *(job.waits_until, 0 if job.started else job.deadline, job.batch, job.retried_as),
+            *(job.digest, job.takes_over, TOMBSTONE_S if all_read else 0),
         ]
         for file_id, record in job.files.items():
             arguments += [file_id, record]
         for file_id in job.uploads:
             arguments += [file_id, "+"]
-        return bool(await self._pipeline.script("restore", *arguments))
+        return Restored(await self._pipeline.script("restore", *arguments))
 
     async def go_on_after(self, last: StreamId) -> None:
         """After a loss: what happens from now on is newer than what the journal has.
@@ -490,10 +420,6 @@ class Journal:
             *(key_id, fields.get("v", 1), int(listed(fields)), remembered_until(fields) or ""),
             *pairs,
         )
-
-    async def restore_shared(self, prefix: str, jobs: int) -> None:
-        """So many jobs have their outputs there."""
-        await self._pipeline.command("HSET", self._keys.shared, prefix, jobs)
 
     async def restore_answer(self, owner: str, key_hash: str, since: int, kept: str) -> None:
         """Tie an idempotency key to its answer again, for what is left of its life."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import secrets
 import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -26,10 +27,12 @@ from fileproc.telemetry import (
     SWEPT,
     get_logger,
 )
+from fileproc.worker.rebuild import found_empty
 
 ROUND_S = 0.5
 LOCK_S = 5.0
 SWEPT_AT_ONCE = 100
+REBUILD_S = 10.0  # a lost store is looked at so often, by one of all workers
 
 _ATTEMPT = re.compile(r"attempts/(job_[0-9a-z]+)/(\d+)-[0-9a-f]{8}/\d+")
 
@@ -38,6 +41,7 @@ log = get_logger(__name__)
 
 class Janitor:
     def __init__(self, resources: Resources, holder: str) -> None:
+        self._resources = resources
         self._settings = resources.settings
         self._upkeep = resources.store.upkeep
         self._store = resources.store
@@ -66,6 +70,9 @@ class Janitor:
 
     async def round(self) -> None:
         """What is due in the books: each step is one bounded call to Redis."""
+        if await self._store.journal.empty():
+            await self._look_at_lost()
+            return
         await self._upkeep.tick()
         crash_point("janitor-ticked")
         RECOVERED.inc(await self._upkeep.recover())
@@ -79,8 +86,19 @@ class Janitor:
         await self._upkeep.trim_events(self._settings.events_window_s)
         await self._measure()
 
+    async def _look_at_lost(self) -> None:
+        """A store that is empty: built again, if that is allowed; one of us looks now and then."""
+        if await self._upkeep.lock("rebuild", secrets.token_hex(8), REBUILD_S):
+            await found_empty(self._resources)
+
     async def tidy(self) -> None:
-        """What is due in the storage."""
+        """What is due in the storage.
+
+        Not on the word of a store that has lost everything: what it takes for trash may be what
+        the journal knows to be published.
+        """
+        if await self._store.journal.empty():
+            return
         await self.collect()
         await self.end_uploads()
         if time.monotonic() >= self._next_sweep:

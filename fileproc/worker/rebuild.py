@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
-from fileproc.errors import GoneError, NotFoundError
-from fileproc.jobs import FINAL, JobDocument
-from fileproc.resources import Resources
-from fileproc.store import BatchDocument, Memory, NewDelivery, Remembered
+from fileproc.errors import GoneError, NotFoundError, ObjectMissingError
+from fileproc.jobs import FINAL, JobDocument, JobState
+from fileproc.resources import Resources, in_use
+from fileproc.store import BatchDocument, Memory, NewDelivery, Remembered, Restored
 from fileproc.store.owners import grant_of
 from fileproc.telemetry import get_logger
 from fileproc.views import test_body
-from fileproc.worker.shipper import read_all, read_spans
+from fileproc.worker.shipper import read_all
 from fileproc.worker.webhooks import Bodies
 
 AT_ONCE = 200
+READINGS = 3  # a journal that is compacted meanwhile is read once more
 
 log = get_logger(__name__)
 
@@ -34,6 +34,7 @@ class Rebuilt:
             before its last events (a replica was promoted) counts as written back instead.
         deleted: jobs that were there, but had been deleted.
         lapsed: jobs whose retention is over.
+        withdrawn: jobs of batches that were not whole by then: nobody was told of them.
         keys: api keys.
         batches: batches that jobs were sent in.
         owners: owners with settings of their own.
@@ -52,6 +53,7 @@ class Rebuilt:
     present: int
     deleted: int
     lapsed: int
+    withdrawn: int
     keys: int
     batches: int
     owners: int
@@ -73,12 +75,11 @@ async def rebuild(resources: Resources, *, dry_run: bool = False) -> Rebuilt:
         StoreUnavailableError, StorageUnavailableError: run it again, what is there is left alone.
     """
     await resources.store.check_schema()
-    memory = Memory()
-    objects = await read_all(resources.objects, memory)
+    memory, objects = await _read(resources)
     memory.honour_cancels()
     now = await resources.store.upkeep.now_ms()
     lapsed = memory.forget_lapsed(now)
-    counts = {"queued": 0, "finished": 0, "present": 0, "lapsed": lapsed}
+    counts = {"queued": 0, "finished": 0, "present": 0, "withdrawn": 0, "lapsed": lapsed}
     if not dry_run:
         for batch in memory.batches.known.values():
             await resources.store.batches.restore(batch, memory.batches.forgotten(batch.id))
@@ -90,9 +91,10 @@ async def rebuild(resources: Resources, *, dry_run: bool = False) -> Rebuilt:
         await _restore_uploads(resources, memory)
     for start in range(0, len(jobs), AT_ONCE):
         some = jobs[start : start + AT_ONCE]
-        there = await asyncio.gather(*(_is_there(resources, job, dry_run=dry_run) for job in some))
-        for job, present in zip(some, there, strict=True):
-            counts["present" if present else "finished" if job.over else "queued"] += 1
+        restore = _look if dry_run else _restore
+        outcomes = await asyncio.gather(*(restore(resources, memory, job) for job in some))
+        for job, outcome in zip(some, outcomes, strict=True):
+            counts[_word(job, outcome)] += 1
     counts["deleted"] = 0
     for job_id, (owner, _) in memory.deleted.items():
         counts["deleted"] += await _delete_again(resources, owner, job_id, dry_run=dry_run)
@@ -115,12 +117,20 @@ async def rebuild(resources: Resources, *, dry_run: bool = False) -> Rebuilt:
     )
 
 
+async def _read(resources: Resources) -> tuple[Memory, int]:
+    """The journal, folded, and how many objects it has."""
+    for left in reversed(range(READINGS)):
+        memory = Memory()
+        try:
+            return memory, await read_all(resources.objects, memory)
+        except ObjectMissingError:  # a snapshot stands for it since
+            if not left:
+                raise
+    raise AssertionError
+
+
 async def _restore_others(resources: Resources, memory: Memory) -> None:
     """What is no job; then the mark that the store is in use."""
-    prefixes = Counter(job.prefix for job in memory.jobs.values() if job.prefix)
-    for job in memory.jobs.values():
-        if job.prefix and not job.prefix.startswith(f"attempts/{job.id}/"):  # another's
-            await resources.store.journal.restore_shared(job.prefix, prefixes[job.prefix])
     for key_id, fields in memory.keys.items():
         await resources.store.journal.restore_key(key_id, fields)
     # Before those are written that were kept under the same name later.
@@ -205,11 +215,26 @@ def _given_up(memory: Memory) -> list[str]:
     return [file.id for file in memory.uploads.files.values() if file.over is not None]
 
 
-async def _is_there(resources: Resources, job: Remembered, *, dry_run: bool) -> bool:
-    if dry_run:
-        state, version = await resources.store.upkeep.known(job.id)  # as restore.lua has it
-        return state in {*FINAL, "deleted"} or version >= job.version
-    return not await resources.store.journal.restore_job(job)
+async def _restore(resources: Resources, memory: Memory, job: Remembered) -> Restored:
+    # What could not be read may have told that its batch is whole.
+    return await resources.store.journal.restore_job(job, all_read=not memory.broken)
+
+
+async def _look(resources: Resources, memory: Memory, job: Remembered) -> Restored:
+    """What `_restore` would do."""
+    state, version = await resources.store.upkeep.known(job.id)  # as restore.lua has it
+    ended = job.over and job.state != JobState.CANCELED
+    if state in {*FINAL, "deleted"} or (state and version >= job.version and not ended):
+        return Restored.PRESENT
+    if job.batch and job.batch not in memory.batches.known and not memory.broken:
+        return Restored.WITHDRAWN
+    return Restored.WRITTEN
+
+
+def _word(job: Remembered, outcome: Restored) -> str:
+    if outcome is Restored.WRITTEN:
+        return "finished" if job.over else "queued"
+    return outcome.name.lower()
 
 
 async def _delete_again(resources: Resources, owner: str, job_id: str, *, dry_run: bool) -> bool:
@@ -225,16 +250,15 @@ async def _delete_again(resources: Resources, owner: str, job_id: str, *, dry_ru
 
 
 async def found_empty(resources: Resources) -> None:
-    """At a worker's start: mark a new store as in use; a lost one is rebuilt, or named as such.
+    """Mark a new store as in use; a lost one is rebuilt, or named as such.
 
-    A lost store is left without its mark until somebody runs the rebuild: without it, no sweep
-    deletes the objects of jobs that Redis has forgotten.
+    A lost store is left without its mark until somebody runs the rebuild: without it nothing is
+    accepted, no worker takes a job, and no sweep deletes the objects of jobs that Redis has
+    forgotten.
     """
-    if not await resources.store.journal.empty():
+    if await in_use(resources):
         return
-    if not await read_spans(resources.objects):
-        await resources.store.ensure_schema()
-    elif resources.settings.rebuild_empty:
+    if resources.settings.rebuild_empty:
         done = await rebuild(resources)
         log.warning("redis was empty and is built again from the journal", **asdict(done))
     else:

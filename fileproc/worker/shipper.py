@@ -56,7 +56,11 @@ class Shipper:
                     # that waits its turn, else we would go on for ever, in ever smaller batches.
                     while await self.ship() == JOURNAL_BATCH:
                         await self._upkeep.lock("shipper", self._holder, LOCK_S)
-                    if await self._journal.compaction_due(self._settings.journal_compact_s):
+                    # A store that has lost everything has lost the mark of the last compaction:
+                    # but now somebody may be reading the journal.
+                    every_s = self._settings.journal_compact_s
+                    in_use = not await self._journal.empty()
+                    if in_use and await self._journal.compaction_due(every_s):
                         await self._compact_in_time()
                 JOURNAL_LAG.set(await self._journal.lag_s())
             except FileprocError as exc:
@@ -112,6 +116,7 @@ class Shipper:
         memory.accounts.forget_usage_before(now - MOST_DAYS * DAY_MS)
         memory.forget_ended_before(int(now - self._keep_s * 1000))
         memory.forget_answers_before(now - KEY_LIFE_S * 1000)
+        memory.links.forget_lapsed(now)
         memory.forget_deleted_before(now - TOMBSTONE_S * 1000)
         snapshot = Span(old[0].first, memory.last, folded=True)
         await self._put(snapshot, await asyncio.to_thread(pack, memory.snapshot()))

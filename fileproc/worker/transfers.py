@@ -65,8 +65,12 @@ async def publish(
     async def put(number: int, output: Output) -> OutputInfo:
         async with gate:
             crash_point("before-put")
+            # Shared with our own next try: a delete behind a put that failed may be carried out
+            # when that has succeeded. What an attempt leaves goes with its prefix.
             stored = await patiently(
-                lambda: objects.put_file(f"{prefix}{number}", output.path, content_type=output.type)
+                lambda: objects.put_file(
+                    f"{prefix}{number}", output.path, content_type=output.type, shared=True
+                )
             )
         crash_point("output-stored")
         return OutputInfo(

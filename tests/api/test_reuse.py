@@ -10,7 +10,7 @@ import pytest
 
 from fileproc.api import reuse
 from fileproc.settings import Auth
-from fileproc.store import Role, Settlement, Store
+from fileproc.store import Role, Settlement, Store, Verdict
 from fileproc.worker.janitor import Janitor
 from support.clock import step_clock
 from support.http import Hands, field, file_part, form, jpeg, problem
@@ -184,3 +184,25 @@ async def test_a_copy_that_races_with_the_delete_of_its_original_is_whole_or_non
             if answer.status == 202:
                 await api.delete(f"/v1/jobs/{job['id']}")
         assert books.complaints() == []
+
+
+async def test_settlement_that_comes_again_after_a_delete_spares_what_others_have(
+    api: Any, hands: Hands, store: Store, books: Books
+) -> None:
+    """Its first answer was lost; meanwhile another job has the outputs, and its own is deleted."""
+    answer = await put(api)
+    lease = await hands.take()
+    settled: list[Settlement] = []
+    real = store.queue.settle
+
+    async def noted(settlement: Settlement) -> Verdict:
+        settled.append(settlement)
+        return await real(settlement)
+
+    store.queue.settle = noted  # type: ignore[method-assign] # listens, and does the same
+    await hands.succeed(lease, ("a.webp", "image/webp", b"small"))
+    assert (await put(api)).status == 200
+    assert (await api.delete(f"/v1/jobs/{(await answer.json())['id']}")).status == 204
+    assert await real(settled[0]) is Verdict.STALE
+    assert settled[0].prefix not in await due_trash(store)
+    assert books.complaints() == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import io
@@ -409,3 +410,30 @@ async def test_a_writer_that_lost_its_hold_changes_nothing(
     await store.uploads.release(upload_id, "other")
     assert (await patch(api, address, 0, jpeg())).status == 204
     assert await offset_of(api, address) == len(jpeg())
+
+
+async def test_put_that_fails_late_leaves_the_file_that_another_request_has_made(
+    api: Any, objects: Any, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The storage was slow for the first, whose client came back and was let in."""
+    content = jpeg()
+    address = await begin(api, len(content))
+    real, hanging, go_on = objects._put, asyncio.Event(), asyncio.Event()
+
+    async def slow(**request: Any) -> None:
+        if hanging.is_set():
+            await real(**request)
+            return
+        hanging.set()
+        await go_on.wait()
+        raise StorageUnavailableError("503 Slow Down", retry_after_s=1)
+
+    monkeypatch.setattr(objects, "_put", slow)
+    first = asyncio.create_task(patch(api, address, 0, content))
+    await hanging.wait()
+    name = store.names.upload(address.rpartition("/")[2])
+    await store.pipeline.command("HDEL", name, "holder", "until")
+    assert (await patch(api, address, 0, content)).status == 204
+    go_on.set()
+    assert (await first).status in {423, 503}
+    assert await content_of(objects, await file_at(api, address)) == content

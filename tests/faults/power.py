@@ -65,6 +65,7 @@ async def _accept_until_dark(
     settings = Settings(redis_url=valkey.url, _env_file=None)
     begin = len(acked)
     async with open_store(settings) as store:
+        await store.ensure_schema()
         callers = [asyncio.create_task(_caller(store, acked)) for _ in range(CALLERS)]
         while len(acked) - begin < enough:
             await asyncio.sleep(0.01)

@@ -151,6 +151,7 @@ def _storage(stage: Stage) -> dict[str, Any]:
 
 
 async def _fill(store: Store, number: int) -> None:
+    await store.ensure_schema()
     left = iter(range(number))
 
     async def caller() -> None:

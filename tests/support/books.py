@@ -11,6 +11,7 @@ from typing import Any
 import redis
 
 from fileproc.jobs import FINAL, LANES, UNSTARTED, JobState
+from fileproc.store.schema import VERSION
 from support.snapshot import Fields, Snapshot, look
 
 SHORT_LIST = 16
@@ -76,6 +77,10 @@ class Books:
         snapshot = self.look()
         if snapshot.names:
             self.redis.delete(*map(self.key, snapshot.names))
+
+    def mark(self) -> None:
+        """As a worker does that finds a new store: from now on it is in use."""
+        self.redis.set(self.key("schema"), VERSION)
 
     def complaints(self) -> list[str]:
         """Everything that does not balance, as sentences."""

@@ -112,6 +112,7 @@ class Deployment:
         self._open = AsyncExitStack()
         self._names = (f"wrk_{number}" for number in itertools.count())
         self.books = Books(world.url, self._settings.redis_prefix)
+        self.books.mark()
         self.store = self.run(self._open.enter_async_context(open_store(self._settings)))
         self.workers = [self._worker() for _ in range(WORKERS)]
 
@@ -228,7 +229,7 @@ class Deployment:
             async with open_store(there) as store:
                 for _ in range(2):  # the second time changes nothing
                     for job in memory.jobs.values():
-                        await store.journal.restore_job(job)
+                        await store.journal.restore_job(job, all_read=False)
 
         self.run(restore())
         books = Books(self._settings.redis_url.get_secret_value(), elsewhere)

@@ -12,7 +12,7 @@ from fileproc.store.events import parse
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fileproc.store.journal import Remembered
+    from fileproc.store import Remembered
     from support.books import Books
     from support.snapshot import Fields, Snapshot
 

@@ -242,6 +242,21 @@ class TestFailure:
         assert (job.state, job.attempt) == (JobState.SUCCEEDED, 1)
         assert len(stage.child.given) == 1
 
+    async def test_put_that_failed_leaves_no_delete_that_could_hit_the_next_try(
+        self, stage: Stage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The storage may carry it out when it likes; what an attempt leaves goes with it."""
+        failing(monkeypatch, stage.objects, "_put", StorageUnavailableError("503 Slow Down"))
+        deleted: list[str] = []
+
+        async def noted(keys: list[str]) -> None:
+            deleted.extend(keys)
+
+        monkeypatch.setattr(stage.objects, "delete", noted)
+        lease = await stage.lease()
+        await stage.executor.execute(lease)
+        assert ((await stage.job(lease)).state, deleted) == (JobState.SUCCEEDED, [])
+
     async def test_storage_that_is_away_for_long_is_asked_ever_more_rarely(
         self, monkeypatch: pytest.MonkeyPatch, waits: Waits
     ) -> None:

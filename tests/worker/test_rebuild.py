@@ -23,16 +23,20 @@ from fileproc.store import (
     Verdict,
     stream_id,
 )
+from fileproc.worker import shipper as shipper_module
 from fileproc.worker.janitor import Janitor
 from fileproc.worker.rebuild import found_empty, rebuild
 from fileproc.worker.shipper import Shipper, read_spans
 from support.books import Books
 from support.jobs import PROBLEM, make_file, make_job, make_result
+from support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from fileproc.objects import ObjectStore
     from fileproc.resources import Resources
+    from fileproc.store import Span
 
 pytestmark = pytest.mark.usefixtures("books")
 
@@ -286,6 +290,66 @@ async def test_job_with_a_set_time_still_waits_for_it_after_a_rebuild(
     (lease,) = await take(store, 10)
     assert lease.job_id == hurried.id
     assert set(books.zset("deadlines")) == {waiting.id}
+
+
+async def test_job_that_had_started_in_time_does_not_expire_because_it_was_handed_back(
+    resources: Resources, shipper: Shipper, books: Books
+) -> None:
+    store = resources.store
+    document = JobDocument(operation="debug.sleep", expires_in=60)
+    await store.jobs.accept(make_job(document=document))
+    (lease,) = await take(store)
+    await store.queue.settle(Settlement.release(lease))
+    assert books.zset("deadlines") == {}
+    await shipper.ship()
+    books.wipe()
+    await rebuild(resources)
+    assert books.zset("deadlines") == {}
+
+
+@pytest.mark.usefixtures("settled")
+async def test_journal_that_is_compacted_while_it_is_read_is_read_again(
+    resources: Resources, shipper: Shipper, books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(4):
+        await resources.store.jobs.accept(make_job())
+        await shipper.ship()
+    real = shipper_module.read_spans
+    compacted = False
+
+    async def slow(objects: ObjectStore) -> list[Span]:
+        nonlocal compacted
+        spans = await real(objects)
+        if not compacted:
+            compacted = True
+            await shipper.compact(least=2)
+        return spans
+
+    monkeypatch.setattr(shipper_module, "read_spans", slow)
+    books.wipe()
+    assert (await rebuild(resources)).queued == 4
+
+
+async def test_lost_store_is_not_compacted_before_it_is_rebuilt(
+    shipper: Shipper, books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has forgotten when that was done last, and somebody may be reading."""
+    begun: list[int] = []
+
+    async def compact(*, least: int) -> int:
+        begun.append(least)
+        return 0
+
+    monkeypatch.setattr(shipper, "compact", compact)
+    monkeypatch.setattr(shipper_module, "ROUND_S", 0.01)
+    books.wipe()
+    running = asyncio.create_task(shipper.run())
+    await asyncio.sleep(0.2)
+    assert begun == []
+    books.mark()
+    await eventually(lambda: begun)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 @pytest.mark.parametrize("replica", [False, True])
@@ -657,6 +721,7 @@ async def test_empty_store_is_rebuilt_at_start_where_the_setting_allows(
     assert (await resources.store.jobs.get("acme", new.id)).state is JobState.QUEUED
 
 
-async def test_new_store_is_marked_as_in_use(resources: Resources) -> None:
+async def test_new_store_is_marked_as_in_use(resources: Resources, books: Books) -> None:
+    books.wipe()
     await found_empty(resources)
     assert not await resources.store.journal.empty()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from fileproc.ids import new_id
 from fileproc.jobs import JobDocument, JobState
+from fileproc.objects import journal_key
 from fileproc.store import (
     Batch,
     BatchDocument,
+    JobFilter,
     NewBatch,
     Replay,
     Reservation,
@@ -19,7 +22,8 @@ from fileproc.store import (
 )
 from fileproc.worker.rebuild import rebuild
 from support.clock import step_clock
-from support.jobs import PROBLEM, make_job, make_result
+from support.jobs import PROBLEM, due_trash, make_file, make_job, make_result
+from support.losses import store_object
 
 if TYPE_CHECKING:
     from fileproc.resources import Resources
@@ -145,3 +149,50 @@ async def test_a_batch_whose_retention_is_over_stays_away(
     report = await rebuild(resources)
     assert report.batches == 0
     assert not [name for name in books.look().names if batch.id in name]
+
+
+@pytest.mark.parametrize("broken", [False, True])
+async def test_jobs_of_a_batch_that_was_never_whole_are_withdrawn(
+    resources: Resources, shipper: Shipper, books: Books, *, broken: bool
+) -> None:
+    """Its api died, or was still at it: nobody was told, and whoever asks again asks for all."""
+    store = resources.store
+    whole, half = await accepted(store, 2), new_id("batch")
+    document = JobDocument(operation="debug.sleep", batch=half)
+    jobs = [make_job(document=document) for _ in range(3)]
+    brought = make_file()
+    jobs[0] = replace(jobs[0], new_files=[brought])
+    await store.batches._open(NewBatch(half, "acme", BatchDocument(), [*jobs, make_job()]))
+    for job in jobs:
+        await store.jobs.accept(job)
+    await shipper.ship()
+    books.wipe()
+    if broken:  # what is missing may have told that it was whole
+        await store_object(resources, journal_key("1-0_2-0"), b"no gzip")
+    for dry_run in (True, False):
+        report = await rebuild(resources, dry_run=dry_run)
+        assert (report.queued, report.withdrawn) == ((5, 0) if broken else (2, 3))
+    if not broken:
+        assert {lease.document.batch for lease in await take(store, 9)} == {whole.id}
+        await shipper.ship()
+        assert f"files/{brought.file_id}" in await due_trash(store)
+        books.wipe()
+        assert (await rebuild(resources)).withdrawn == 0  # the journal has been told
+
+
+async def test_a_cancel_misses_none_where_others_are_forgotten_meanwhile(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fileproc.store.batches.AT_ONCE", 2)
+    batch = await accepted(store, 6)
+    first, *_ = sorted((await store.jobs.list("acme", JobFilter())).jobs, key=lambda job: job.id)
+    real = store.pipeline.script
+
+    async def forgetful(name: str, *given: Any) -> Any:
+        answer = await real(name, *given)
+        if name == "cancel" and given[0] == first.id:
+            await store.jobs.delete("acme", first.id)
+        return answer
+
+    monkeypatch.setattr(store.pipeline, "script", forgetful)
+    assert (await store.batches.cancel("acme", batch.id)).completed

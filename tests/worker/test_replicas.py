@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fileproc.errors import FileprocError, NotFoundError
+from fileproc.errors import FileprocError, GoneError, NotFoundError
 from fileproc.jobs import JobState, Progress
 from fileproc.store import Lease, Settlement, Store, Verdict
 from fileproc.worker.janitor import Janitor
@@ -60,6 +60,76 @@ async def test_job_that_ended_on_the_promoted_replica_stays_as_it_is(
     shown = (await store.jobs.get("acme", new.job_id)).result
     assert shown is not None
     assert f"{shown.prefix}0" == output
+
+
+async def test_an_end_that_the_replica_forgot_counts_however_far_it_has_counted_since(
+    resources: Resources, shipper: Shipper, books: Books
+) -> None:
+    """Clients have seen the job succeed: it does not run again because the rebuild came late."""
+    store = resources.store
+    await store.jobs.accept(make_job())
+    before = copied(books)
+    (old,) = await take(store)
+    output = await completed(resources, old)
+    await shipper.ship()
+    promote(books, before)
+    (again,) = await take(store)
+    for done in range(5):
+        progress = Progress(phase="p", done=done).model_dump_json()
+        await store.queue.report_progress(again, "default", progress)
+    for dry_run in (True, False):
+        assert (await rebuild(resources, dry_run=dry_run)).finished == 1
+    job = await store.jobs.get("acme", old.job_id)
+    assert (job.state, job.result and f"{job.result.prefix}0") == (JobState.SUCCEEDED, output)
+    result = make_result(again)
+    assert await store.queue.settle(Settlement.complete(again, result)) is Verdict.STALE
+
+
+async def test_file_that_is_deleted_here_is_not_brought_back(
+    resources: Resources, shipper: Shipper
+) -> None:
+    """Its owner was told so, though the journal has not heard of it yet."""
+    store = resources.store
+    kept = await store.files.put("acme", make_file(), 600)
+    await shipper.ship()
+    await store.files.delete("acme", kept.info.file_id)
+    await rebuild(resources)
+    with pytest.raises(GoneError):
+        await store.files.get("acme", kept.info.file_id)
+
+
+async def test_outputs_that_a_younger_job_has_too_are_counted_with_it(
+    resources: Resources, shipper: Shipper, books: Books
+) -> None:
+    """One copy is in the journal and not here, another is here and not yet in the journal."""
+    store = resources.store
+    first = await leased(store)
+    await completed(resources, first)
+    await store.jobs.accept(make_job())
+    before = copied(books)
+
+    async def copy() -> str:
+        known = await store.jobs.get("acme", first.job_id)
+        return await store.jobs.accept(
+            make_job(digest="d", answered_by=first.job_id, result=known.result)
+        )
+
+    there = await copy()
+    await shipper.ship()
+    promote(books, before)
+    here = await copy()
+    await rebuild(resources)
+    assert books.complaints() == []
+    prefix = books.jobs()[first.job_id]["pre"]
+    for job_id in (first.job_id, there):
+        await store.jobs.delete("acme", job_id)
+        while await shipper.ship():
+            pass
+        assert prefix not in await store.upkeep.trash()
+    books.wipe()
+    await rebuild(resources)
+    assert (await store.jobs.get("acme", here)).state is JobState.SUCCEEDED
+    assert books.complaints() == []
 
 
 async def test_job_that_failed_here_and_succeeded_there_has_one_end(

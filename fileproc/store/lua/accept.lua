@@ -16,6 +16,7 @@
 --         | {'not_there'} | {'not_kept'}
 local FIRST_FILE = 25
 local id, owner, lane = ARGV[1], ARGV[2], ARGV[3]
+if lost() then return LOST end
 local key = P .. 'job:' .. id
 -- Sent again after its reply was lost: it is there.
 if call('EXISTS', key) == 1 then return {'ok', id, call('HGET', key, 'ca')} end

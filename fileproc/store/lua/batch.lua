@@ -14,6 +14,7 @@ local key = P .. 'batch:' .. id
 local b = call('HMGET', key, 'st', 'own', 'n', 'acc', 'doc', 'ca', 'rt')
 
 local function open()
+  if lost() then return LOST end
   if b[1] then return {'ok', b[6]} end  -- sent again after its reply was lost
   local owner = ARGV[3]
   local refused = refusal(owner, limits_of(owner, ARGV[8]), 0, tonumber(ARGV[4]))

@@ -23,6 +23,7 @@ if last[1] == ARGV[4] then
   return out
 end
 
+if lost() then return out end
 local proc, ready, free = P .. 'proc:' .. worker .. ':' .. lane, P .. 'ready:' .. lane, tonumber(ARGV[5])
 local take = {}
 for _, id in ipairs(call('LRANGE', proc, 0, -1)) do

@@ -47,6 +47,7 @@ end
 
 local function restore(id, owner, record, created, expires, told)
   local key, file, over = P .. 'file:' .. id, known(id), told == '1'
+  if file.gone then return 0 end  -- since the last word that the journal has of it
   if file.there then
     if over and not file.over then  -- a promoted replica missed its end
       call('HSET', key, 'over', 1)

@@ -5,6 +5,7 @@
 --      reservation, or of what is kept; for keep: 6 fingerprint, 7 answer (JSON of one line)
 -- Returns {'ok'} | {'in_flight'} | {'done', fingerprint, job id} | {'kept', fingerprint, answer}
 local key, mine = P .. 'idem:' .. ARGV[2] .. ':' .. ARGV[3], 'pending ' .. ARGV[4]
+if ARGV[1] == 'reserve' and lost() then return LOST end  -- it may have its answer already
 local held = call('GET', key)
 if ARGV[1] == 'release' then
   if held == mine then call('DEL', key) end

@@ -27,6 +27,7 @@ local function told(fields)
 end
 
 if what == 'make' then
+  if lost() then return LOST end
   local owner, ends = ARGV[3], tonumber(ARGV[5])
   if call('EXISTS', key) == 1 then
     return call('HGET', key, 'by') == ARGV[4] and {'ok'} or {'taken'}

@@ -21,6 +21,11 @@ local USAGE_S = 93 * 86400   -- what was used on a day is known for a quarter
 local ZOMBIE_MS = 60000      -- a worker that lost its lease may still be writing for so long
 local GONE_S = 604800        -- an uploaded file that is gone is known as such for so long
 
+-- A store without its mark is new, or has lost everything and is being built again. Nothing is
+-- accepted there (it may have been accepted before), and nothing taken (what it needs may not yet be back).
+local LOST = {err = 'LOST The store is not in use: it is new, or has lost its data.'}
+local function lost() return call('EXISTS', P .. 'schema') == 0 end
+
 local lines = {}             -- events of this call
 local grouped = {}           -- `<line> <batch>` of those that are about a job of a batch
 local indexed = {}           -- key -> id -> score, or false to remove; written once, by commit()
@@ -104,8 +109,10 @@ local function remember_answer(job, target, leave, data)
   end
 end
 
+-- Outputs that other jobs have, too, stay: a settlement that is sent again may come after its own
+-- job was deleted.
 local function trash(what, due)
-  if what and what ~= '' then index('trash', what, due) end
+  if what and what ~= '' and call('HEXISTS', P .. 'shared', what) == 0 then index('trash', what, due) end
 end
 
 -- What holds for an owner: as the operator has set it, else as for everybody. 0 = no limit.
@@ -151,6 +158,7 @@ end
 
 -- Keeps a file that was uploaded on its own; see file.lua.
 local function keep_file(id, owner, record, retention, most, most_events, common)
+  if lost() then return LOST end
   local key = P .. 'file:' .. id
   local r = call('HMGET', key, 'ca', 'ex')
   if r[1] then return {'ok', r[1], r[2]} end  -- sent again after its reply was lost

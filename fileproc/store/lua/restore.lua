@@ -8,9 +8,11 @@
 --      19 '<hash> <fingerprint>' or '', 20 idempotency life (s), 21 the set time it waits for (ms)
 --      or 0, 22 deadline (ms) or 0, 23 batch or '', 24 job that repeats it or '',
 --      25 what it asks for (a digest) or '', 26 prefix of what it takes over from the job that it
---      repeats, while it is not over, or '', then for each file: id, record
+--      repeats, while it is not over, or '', 27 life of a tombstone (s) if a batch that is not here
+--      was never whole, else 0, then for each file: id, record
 --      ('+' for one that was uploaded on its own: it is restored for itself, and before)
--- Returns 1 written, 0 the job is there, and over or no older than the journal's last word of it.
+-- Returns 1 written, 0 the job is there, and over or no older than the journal's last word of it,
+--         2 withdrawn: nobody was told of its batch.
 -- Version and token jump ahead of all that may have been handed out after the journal's last entry,
 -- so that a zombie of before settles nothing and an ETag of before matches nothing: to the time, so
 -- that the next rebuild jumps further.
@@ -21,8 +23,12 @@ local due = tonumber(ARGV[21])
 if state == 'queued' and due > now then state = 'delayed' end
 if call('EXISTS', key) == 1 then
   local known = load(id)
-  if not known or known.st == 'deleted' or known.v >= tonumber(ARGV[5]) then return 0 end
+  if not known or known.st == 'deleted' then return 0 end
   if not MOVES.cancel.from[known.st] then return 0 end  -- it is over here: clients have seen that
+  -- No history leads out of an end: this store has forgotten it, however far it has counted since.
+  -- But a cancel may be what we make of one that was asked for.
+  local ended = state ~= 'canceled' and not MOVES.cancel.from[state]
+  if known.v >= tonumber(ARGV[5]) and not ended then return 0 end
   if known.st == 'queued' then withdraw(known) end
   if known.st == 'running' then
     index('leases', id, false)
@@ -49,7 +55,7 @@ for field, place in pairs({sa = 10, fa = 11, res = 15, err = 16, pre = 17, ex = 
   if ARGV[place] ~= '' then call('HSET', key, field, ARGV[place]) end
 end
 local files, uploads = {}, {}
-for i = 27, #ARGV, 2 do
+for i = 28, #ARGV, 2 do
   local file = P .. 'file:' .. ARGV[i]
   if ARGV[i + 1] == '+' then
     uploads[#uploads + 1] = ARGV[i]
@@ -66,6 +72,12 @@ end
 if ARGV[17] ~= '' then  -- a lost worker's attempt is thrown away with all that has its token
   index('trash', ARGV[17], false)
   index('trash', (string.gsub(ARGV[17], '%-[^-]*$', '-')), false)
+  local made_by = string.match(ARGV[17], '^attempts/([^/]+)/')
+  if made_by ~= id then  -- the outputs are another's, too, if that is still here: it comes first
+    local theirs = call('HGET', P .. 'job:' .. made_by, 'pre') == ARGV[17]
+    call('HSETNX', P .. 'shared', ARGV[17], theirs and 1 or 0)
+    call('HINCRBY', P .. 'shared', ARGV[17], 1)
+  end
 end
 if ARGV[26] ~= '' then  -- of an earlier job, which is restored before, if it is not forgotten
   local earlier = string.match(ARGV[26], '^attempts/([^/]+)/')
@@ -103,6 +115,11 @@ if ARGV[19] ~= '' then
     call('SET', P .. 'idem:' .. owner .. ':' .. hash, 'done ' .. fingerprint .. ' ' .. id,
       'NX', 'EX', left)
   end
+end
+if ARGV[23] ~= '' and ARGV[27] ~= '0' and call('EXISTS', P .. 'batch:' .. ARGV[23]) == 0 then
+  discard(load(id), ARGV[27])
+  commit()
+  return 2
 end
 commit()
 return 1

@@ -12,6 +12,7 @@ if definition == '' then
   commit()
   return {'deleted'}
 end
+if lost() then return LOST end
 local last = tonumber(call('HGET', key, 'last') or 0)
 if last > 0 then
   local since, newest = string.match(call('HGET', key, last), '^(%d+) (.*)$')

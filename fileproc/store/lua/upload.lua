@@ -42,6 +42,7 @@ end
 local verbs = {}
 
 function verbs.open(document, multipart, life, most)
+  if lost() then return LOST end
   local r = call('HMGET', key, 'ca', 'ex')
   if r[1] then return {'ok', r[1], r[2]} end
   local open = call('ZCARD', P .. 'uploads:' .. owner)
@@ -90,7 +91,7 @@ function verbs.complete(holder, file, ...)
   end
   if not mine() or not held_by(holder) then return {'lost'} end
   local answer = keep_file(file, call('HGET', key, 'own'), ...)
-  if answer[1] == 'ok' then leave('done') end
+  if answer[1] == 'ok' then leave('done') end  -- else the refusal, or LOST
   return answer
 end
 

@@ -22,6 +22,7 @@ local function listed(since)
   if id ~= 'jobs' then index('webhooks', owner, now) end
 end
 
+if verb ~= 'restore' and verb ~= 'delete' and lost() then return LOST end
 if verb == 'create' then
   if exists then return {'ok'} end
   if id ~= 'jobs' and number_of() >= tonumber(ARGV[4]) then return {'quota', number_of()} end

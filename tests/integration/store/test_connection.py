@@ -13,6 +13,7 @@ from fileproc.dev.engines import Valkey
 from fileproc.errors import BadRequestError, NotFoundError, SchemaError, StoreUnavailableError
 from fileproc.jobs import Job, JobState
 from fileproc.store import JobFilter, Lease, Role, Settlement, Store, open_store
+from support.books import Books
 from support.jobs import PROBLEM, make_file, make_job, make_result
 from support.waiting import eventually
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fileproc.settings import Settings
-    from support.books import Books
 
 
 @pytest.fixture
@@ -35,6 +35,7 @@ def mortal(tmp_path: Path) -> Iterator[Valkey]:
 
 @pytest.fixture
 def with_mortal(settings: Settings, mortal: Valkey) -> Settings:
+    Books(mortal.url, "{m}:").mark()
     return settings.model_copy(
         update={"redis_url": type(settings.redis_url)(mortal.url), "redis_prefix": "{m}:"}
     )

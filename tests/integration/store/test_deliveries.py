@@ -286,7 +286,7 @@ async def test_everything_of_a_deleted_endpoint_ends(store: Store, books: Books)
     assert await store.deliveries.settle(under_way, Outcome.RELEASE) == 1
     assert await store.deliveries.take(5) == []
     left = books.look()
-    lasting = {name for name in left.names if name not in left.lives} - {"events"}
+    lasting = {name for name in left.names if name not in left.lives} - {"events", "schema"}
     assert lasting == set()
 
 

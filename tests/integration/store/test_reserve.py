@@ -34,6 +34,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
 async def small(own: Valkey, settings: Settings) -> AsyncIterator[Store]:
     there = settings.model_copy(update={"redis_url": SecretStr(own.url), "redis_reserve": 0.25})
     async with open_store(there) as store:
+        await store.ensure_schema()
         yield store
         await store.pipeline.command("CONFIG", "SET", "maxmemory", 0)
 

@@ -39,6 +39,7 @@ async def test_worker_stops_though_redis_never_comes_back(
     async with open_worker(settings.model_copy(update={"grace_s": 0.5, **others})) as worker:
         running = asyncio.create_task(worker.run())
         jobs = worker.resources.store.jobs
+        await worker.resources.store.ensure_schema()
         await jobs.accept(new)
 
         async def done() -> bool:

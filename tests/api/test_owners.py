@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import pytest
+import structlog
+
 from fileproc.settings import Auth
 from fileproc.store import Role, Store
+from fileproc.store.connection import Pipeline
 from support.http import Hands, problem
 from support.surface import MAKERS, PRIVATE, PUBLIC, Someone, bearer, call, place_of
 
 if TYPE_CHECKING:
     from support.books import Books
+
+
+Asked = defaultdict[str, list[str]]
 
 
 async def none_of_them(store: Store) -> list[dict[str, str]]:
@@ -78,8 +86,23 @@ def test_only_what_must_be_is_public() -> None:
     assert all(endpoint.path.startswith("/v1/") for endpoint in PRIVATE)
 
 
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    """What each request asks of Redis, by its id: the time that it takes is the time of these."""
+    found: Asked = defaultdict(list)
+    honest = Pipeline.command
+
+    async def noted(self: Pipeline, *command: Any) -> Any:
+        request = str(structlog.contextvars.get_contextvars().get("request_id"))
+        found[request].append(" ".join(map(str, command[:1])))
+        return await honest(self, *command)
+
+    monkeypatch.setattr(Pipeline, "command", noted)
+    return found
+
+
 async def test_what_is_anothers_looks_on_every_route_exactly_like_nothing(
-    serve: Any, store: Store, hands: Hands, books: Books
+    serve: Any, store: Store, hands: Hands, books: Books, asked: Asked
 ) -> None:
     rates = dict.fromkeys(("rate_read", "rate_write", "rate_submit"), "off")  # they count down
     api = await serve(auth=Auth.REQUIRED, **rates)
@@ -94,7 +117,7 @@ async def test_what_is_anothers_looks_on_every_route_exactly_like_nothing(
         for stranger in strangers:
             if endpoint.needs is Role.ADMIN and stranger is strangers[1]:
                 continue  # an admin sees what is every owner's, on such routes only
-            seen = [await look(stranger, endpoint, values) for values in things[place]]
+            seen = [await look(stranger, endpoint, values, asked) for values in things[place]]
             expected = (403, "forbidden") if endpoint.needs is Role.ADMIN else (404, "not_found")
             for answer in seen:
                 assert (answer["status"], answer["code"]) == expected, (
@@ -105,15 +128,18 @@ async def test_what_is_anothers_looks_on_every_route_exactly_like_nothing(
     assert books.look().streams["events"] == before  # and nothing happened to them
 
 
-async def look(stranger: Someone, endpoint: Any, values: tuple[str, ...]) -> dict[str, Any]:
-    """The whole answer, but for the id that was asked for and the request's own."""
+async def look(
+    stranger: Someone, endpoint: Any, values: tuple[str, ...], asked: Asked
+) -> dict[str, Any]:
+    """The whole answer, but for the id that was asked for and the request's own; and its work."""
     answer = await stranger.call(endpoint, values)
     document: dict[str, Any] = await answer.json()
-    document.pop("request_id")
+    work = asked[document.pop("request_id")]
+    assert work
     for value in values:
         document["detail"] = document["detail"].replace(value, "ID")
     headers = {name: text for name, text in answer.headers.items() if name not in _OWN}
-    return {**document, "headers": headers}
+    return {**document, "headers": headers, "work": work}
 
 
 _OWN = {"X-Request-ID", "Date", "Content-Length"}

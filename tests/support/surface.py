@@ -43,6 +43,7 @@ BODIES: Final[dict[str, dict[str, Any]]] = {
     "createWebhook": {"url": "https://example.com/hook"},
     "changeWebhook": {},
     "putTemplate": TEMPLATE,
+    "retryJob": {},
     "retryJobs": {},
     "rotateKey": {},
 }

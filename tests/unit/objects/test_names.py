@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import email.message
+import re
 
 import pytest
 from aiohttp.multipart import content_disposition_filename, parse_content_disposition
@@ -9,6 +10,12 @@ from hypothesis import strategies as st
 
 from fileproc.objects import content_disposition
 from fileproc.objects.names import clean_name, may_show
+
+# Nothing in it needs an escape, or could be taken for another parameter, by whoever reads it.
+FORM = re.compile(
+    r"""attachment; filename="[^"\\%;]+"; """
+    r"""filename\*=UTF-8''(?:[A-Za-z0-9!#$&+.^_`|~-]|%[0-9A-F]{2})+"""
+)
 
 
 def parsed(header: str) -> str | None:
@@ -51,6 +58,7 @@ def test_no_name_breaks_the_header(name: str) -> None:
     header = content_disposition(name)
     assert header.isascii()
     assert header.isprintable()
+    assert FORM.fullmatch(header)
     assert parsed(header) == clean_name(name)
     assert clean_name(clean_name(name)) == clean_name(name)
     message = email.message.Message()

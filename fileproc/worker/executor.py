@@ -162,6 +162,7 @@ class Executor:
                 return await self._with_kept(attempt, outcome, folder)
         except Exception:
             log.exception("an attempt failed in the worker itself", job=attempt.lease.job_id)
+            attempt.kept_prefix = ""  # this failure does not tell of it: left to the sweep
             return self._failed(attempt, unforeseen())
 
     async def _tried(self, attempt: Attempt, folder: Path) -> Outcome:
@@ -184,7 +185,7 @@ class Executor:
             # delivers the same again, to the same places.
             await self._deliver(attempt, list(zip(ending.outputs, outputs, strict=True)))
         except ZygoteLost:
-            return self._after_zygote_death(lease, attempt.prefix)
+            return self._after_zygote_death(attempt)
         except FileprocError as exc:
             return self._failed(attempt, as_job_error(exc))
         except Exception:
@@ -299,15 +300,16 @@ class Executor:
             programs=programs_of(lease.document.operation),
         )
 
-    def _after_zygote_death(self, lease: Lease, prefix: str) -> Outcome:
+    def _after_zygote_death(self, attempt: Attempt) -> Outcome:
         """Handed back once; a job that is there at a second death is taken to be its cause."""
+        lease = attempt.lease
         deaths = self._zygote_deaths.pop(lease.job_id, 0) + 1
         self._zygote_deaths[lease.job_id] = deaths
         while len(self._zygote_deaths) > MOST_REMEMBERED:
             del self._zygote_deaths[next(iter(self._zygote_deaths))]
         if deaths < 2:  # noqa: PLR2004 - the second time, as the docstring says
-            return HandedBack(prefix)
-        return Failed(unforeseen(), prefix)
+            return HandedBack(attempt.prefix)
+        return self._failed(attempt, unforeseen())
 
     async def _settle(self, attempt: Attempt, outcome: Outcome) -> None:
         """Settle, however long Redis is away: until then the slot is taken and the lease may end.

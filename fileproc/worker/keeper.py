@@ -119,8 +119,7 @@ class Keeper:
         path = place / "list"
         try:
             await self._get(f"{kept.prefix}{kept.files}", path, kept.list_size, kept.list_sha256)
-            told = await asyncio.to_thread(path.read_bytes)
-            steps = _KeptList.model_validate_json(told).steps
+            steps = await asyncio.to_thread(_steps_in, path)
             files = [file for step in steps for file in step.files]
             await self._get_all(kept.prefix, files, place)
         except ObjectMissingError as exc:
@@ -147,6 +146,10 @@ class Keeper:
 
 def _size_of(outputs: list[Output]) -> int:
     return sum(output.path.stat().st_size for output in outputs)
+
+
+def _steps_in(path: Path) -> list[_KeptStep]:
+    return _KeptList.model_validate_json(path.read_bytes()).steps
 
 
 def _missing() -> JobError:

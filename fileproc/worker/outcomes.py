@@ -49,7 +49,7 @@ class Failed:
 
     def settlement(self, lease: Lease) -> Settlement:
         problem = problem_of(self.error, lease)
-        if self.steps is not None or self.deliveries is not None:
+        if (self.steps, self.deliveries, self.kept) != (None, None, None):
             problem = PipelineProblem(
                 **dict(problem), steps=self.steps, deliveries=self.deliveries, kept=self.kept
             )

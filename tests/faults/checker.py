@@ -192,6 +192,7 @@ class Checker:
             for file_id in record.get("fi", "").split():
                 if f"files/{file_id}" not in listed:
                     findings.dangling.append(f"{job_id} needs files/{file_id}, which is gone")
+            findings.dangling += _kept_and_gone(job_id, record, listed)
             if record["st"] != "succeeded":
                 continue
             result = json.loads(record["res"])
@@ -243,6 +244,15 @@ class Checker:
     async def uploads(self) -> int:
         """Unfinished multipart uploads; they are aborted by being counted."""
         return await self._objects.abort_uploads(older_than_s=0)
+
+
+def _kept_and_gone(job_id: str, record: dict[str, str], listed: dict[str, int]) -> list[str]:
+    """What a failed job says it has kept of its steps, and is not there."""
+    if record["st"] != "failed" or "pre" not in record:
+        return []
+    kept = json.loads(record["err"])["kept"]
+    keys = [f"{record['pre']}{number}" for number in range(kept["files"] + 1)]
+    return [f"{job_id} has kept {key}, which is gone" for key in keys if key not in listed]
 
 
 def _twins(records: dict[str, dict[str, str]]) -> Findings:

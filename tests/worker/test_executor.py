@@ -315,7 +315,7 @@ class TestFailure:
         monkeypatch.setattr(module, "MOST_REMEMBERED", 2)
         leases = [make_lease(str(number)) for number in range(4)]
         for lease in (*leases, leases[3]):
-            stage.executor._after_zygote_death(lease, "")
+            stage.executor._after_zygote_death(module.Attempt(lease, ""))
         assert stage.executor._zygote_deaths == {"2": 1, "3": 2}
 
 

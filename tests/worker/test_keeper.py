@@ -21,6 +21,7 @@ from fileproc.jobs import (
 )
 from fileproc.operations import Output
 from fileproc.worker.janitor import Janitor
+from fileproc.worker.sandbox import ZygoteLost
 from support.clock import step_clock
 from support.commands import run
 from support.jobs import due_trash, make_job
@@ -274,6 +275,26 @@ async def beat(stage: Stage, lease: Lease) -> None:
 
     stage.held.learned(lease.job_id, lease.token, Pulse.CANCEL)
     await asyncio.sleep(0)
+
+
+async def test_what_was_done_when_the_template_process_died_is_kept(stage: Stage) -> None:
+    play = Play()
+
+    async def dies(assignment: Assignment, report: Report) -> Ending:
+        if assignment.operation == "test.second":
+            raise ZygoteLost("It died.")
+        return await play(assignment, report)
+
+    stage.child.part = dies
+    document = JobDocument(operation=PIPELINE, steps=STEPS)
+    lease = await stage.lease(document=document, max_attempts=1)
+    await stage.executor.execute(lease)
+    assert (await stage.job(lease)).state is JobState.QUEUED
+    await stage.executor.execute(await stage.take())
+    job = await stage.job(lease)
+    assert (job.state, states(job)[0]) == (JobState.FAILED, SUCCEEDED)
+    assert job.kept is not None
+    assert job.kept.state is KeptState.KEPT
 
 
 async def test_what_is_no_longer_stored_or_has_changed_fails_with_its_own_code(

@@ -91,7 +91,7 @@ async def test_two_jobs_that_go_on_at_once_share_it_and_outlive_the_first(
     jobs = [await repeated(store, lease) for _ in range(2)]
     await asyncio.gather(*(store.jobs.accept(job) for job in jobs))
     await store.jobs.accept(jobs[0])  # its answer was lost
-    assert books.look().hashes["shared"] == {prefix: "3"}
+    assert books.look().hashes.get("shared") == {prefix: "3"}
     untold = (await store.jobs.get("acme", jobs[0].id)).steps
     assert [step.state for step in untold] == [StepState.REUSED, StepState.WAITING]
     await store.jobs.delete("acme", lease.job_id)

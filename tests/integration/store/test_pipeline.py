@@ -294,6 +294,6 @@ async def test_attempts_that_end_together_are_settled_together(
     assert await first is Verdict.DONE
     assert await asyncio.gather(*others) == [Verdict.DONE] * 8
     calls = [command for commands in sent for command in commands]
-    assert [(len(call) - 4) // 6 for call in calls] == [4, 4, 2]
+    assert [(len(call) - 4) // 8 for call in calls] == [4, 4, 2]
     states = {(await store.jobs.get("acme", lease.job_id)).state for lease in leases}
     assert states == {"succeeded"}

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 from pydantic import AfterValidator, Field
 
 from fileproc.errors import JobError
-from fileproc.operations import compound, offices, programs, types
+from fileproc.operations import compound, nesting, offices, programs, types
 from fileproc.operations.offices import OFFICE, RTF
 from fileproc.operations.programs import Ended, Program
 from fileproc.operations.registry import Params, operation
@@ -92,8 +92,9 @@ def to_pdf(work: Work, params: ToPdf) -> None:
     not have are replaced by others, so lines may break elsewhere.
 
     Raises:
-        BadInput: `archive_bomb`, `corrupt_input`, `page_out_of_range`, `password_required`,
-            `type_mismatch`, `unsafe_archive`, `unsupported_variant`, `xml_dtd`.
+        BadInput: `archive_bomb`, `corrupt_input`, `document_too_complex`, `page_out_of_range`,
+            `password_required`, `type_mismatch`, `unsafe_archive`, `unsupported_variant`,
+            `xml_dtd`.
         OutOfResources: `cpu_time`, `killed`, `out_of_memory`, `scratch_full`.
     """
     program = work.programs[NAME]
@@ -106,6 +107,8 @@ def to_pdf(work: Work, params: ToPdf) -> None:
         if media_type in offices.MODERN:
             source = folder / f"source{_FILTERS[media_type].suffix}"
             offices.unpack(work, source)
+        elif media_type == RTF:
+            nesting.check_rtf(source)
         made = _convert(work, folder, source, _FILTERS[media_type], params)
         made.rename(work.output(f"{work.input.stem}.pdf", PDF))
     finally:

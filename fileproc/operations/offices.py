@@ -2,7 +2,8 @@
 
 A ZIP container is unpacked by our own bounded reader and packed anew, without compression: two
 readers of ZIP can see two files in one. On the way every part that is XML is searched for a
-document type (DTD), also in documents inside the document; macros are left out.
+document type (DTD) and for elements that lie too deep, also in documents inside the document;
+macros are left out.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Final
 
-from fileproc.operations import archives, compound, types, zips
+from fileproc.operations import archives, compound, nesting, types, zips
 from fileproc.operations.archives import Content, Entry, Kind
 from fileproc.operations.compression import Meter
 from fileproc.operations.work import BadInput, Work
@@ -72,8 +73,8 @@ def unpack(work: Work, target: Path) -> None:
     """Copy the input, a ZIP container, without compression, without macros, every part judged.
 
     Raises:
-        BadInput: `archive_bomb`, `corrupt_input`, `password_required`, `unsafe_archive`,
-            `unsupported_variant` or `xml_dtd`.
+        BadInput: `archive_bomb`, `corrupt_input`, `document_too_complex`, `password_required`,
+            `unsafe_archive`, `unsupported_variant` or `xml_dtd`.
     """
     meter = Meter.of(work)
     with zips.opened(work.input.path) as source, zipfile.ZipFile(target, "w") as copy:
@@ -153,7 +154,8 @@ class _Judge:
     """Sees the pieces of one part, and raises for what must not reach LibreOffice.
 
     Raises:
-        BadInput: `corrupt_input`, `password_required`, `unsupported_variant` or `xml_dtd`.
+        BadInput: `corrupt_input`, `document_too_complex`, `password_required`,
+            `unsupported_variant` or `xml_dtd`.
     """
 
     def __init__(self, entry: Entry) -> None:
@@ -161,12 +163,12 @@ class _Judge:
         self._is_manifest = entry.path == "META-INF/manifest.xml"
         self._head: bytes | None = b""  # None: it was looked at
         self._tail = b""
-        self._is_xml = False
+        self._elements: nesting.Elements | None = None  # None: it is no XML
         self.is_zip = False
 
     def see(self, piece: bytes) -> None:
         if self._head is None:
-            self._search(piece)
+            self._search(piece, piece)
             return
         self._head += piece
         if len(self._head) >= _LOOK_BYTES:
@@ -180,24 +182,32 @@ class _Judge:
         self.is_zip = head.startswith((b"PK\x03\x04", b"PK\x05\x06"))
         plain = head.replace(b"\0", b"").removeprefix(b"\xef\xbb\xbf")
         plain = plain.removeprefix(b"\xff\xfe").removeprefix(b"\xfe\xff").lstrip()
-        self._is_xml = plain.startswith(b"<")
+        is_xml = plain.startswith(b"<")
         declared = _ENCODING.match(plain)
         if head.startswith(_EBCDIC) or (declared and not _ENCODINGS.fullmatch(declared[1])):
             raise BadInput(
                 f"The part {self._entry.shown} is XML in an encoding that is not read here.",
                 code="unsupported_variant",
             )
-        if head and not self._is_xml and self._entry.path.endswith((".xml", ".rels")):
+        if head and not is_xml and self._entry.path.endswith((".xml", ".rels")):
             raise BadInput(  # LibreOffice would make an empty page of it
                 f"The part {self._entry.shown} is not the XML that it should be.",
                 code="corrupt_input",
             )
-        self._search(_PLAIN_SVG.sub(b"", plain, count=1))
+        if is_xml:
+            # What has NULs is told from its first bytes. What has none is no UTF-16, say what it
+            # may: LibreOffice knows that too.
+            says = declared[1].decode() if declared else "utf-8"
+            eight_bits = "utf-8" if says.lower().startswith("utf") else says
+            encoding = None if b"\0" in head else eight_bits
+            self._elements = nesting.Elements(self._entry.shown, encoding)
+        self._search(_PLAIN_SVG.sub(b"", plain, count=1), head)
 
-    def _search(self, piece: bytes) -> None:
-        if not self._is_xml:
+    def _search(self, shown: bytes, piece: bytes) -> None:
+        """Look at what comes next: `piece`, without what may stand at the beginning in `shown`."""
+        if self._elements is None:
             return
-        text = self._tail + piece.replace(b"\0", b"")
+        text = self._tail + shown.replace(b"\0", b"")
         if _DTD.search(text):
             raise BadInput(
                 f"The part {self._entry.shown} declares a document type (DTD); such XML is not"
@@ -207,3 +217,4 @@ class _Judge:
         if self._is_manifest and b"encryption-data" in text:
             raise _encrypted()
         self._tail = text[-_OVERLAP:]
+        self._elements.see(piece)

@@ -24,6 +24,7 @@ from fileproc.operations import Input, Limits
 from fileproc.settings import SandboxMode, Settings
 from fileproc.worker.clamd import Clamd, scanning
 from fileproc.worker.sandbox import Assignment, Sandbox
+from quines import quine
 
 CLAMD = shutil.which("clamd", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
 MARK = b"fileproc-test-signature-0f4c2e"
@@ -83,6 +84,7 @@ async def test_real_daemon_tells_good_from_bad(clamd: Address, tmp_path: Path) -
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as inside:
         inside.writestr("a.txt", b"before " + MARK + b" after")
     assert await daemon.scan(file(tmp_path, archive.getvalue())) == found
+    assert await daemon.scan(file(tmp_path, quine())) is None  # it holds itself, without end
 
 
 @needs_clamd

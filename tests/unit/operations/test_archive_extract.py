@@ -20,6 +20,7 @@ import hostile_archives as hostile
 from fileproc.errors import InvalidRequestError
 from fileproc.operations import BadInput, Limits, archives, compression, find, tars
 from hostile_archives import BOMBS, Part, assembled, header, packed, tar, zip_entry
+from quines import quine
 from samples import jpeg, run
 
 # stream-unzip relies on a default of pycryptodome's that is to be removed, it does not say when.
@@ -136,6 +137,13 @@ def test_archive_in_an_archive_is_a_file(tmp_path: Path) -> None:
     found = unpacked(tmp_path, hostile.nested(4))
     assert list(found) == [f"{i}.zip" for i in range(10)]
     assert sum(map(len, found.values())) < 100_000  # 10,000 times so much is in there
+
+
+def test_archive_that_holds_itself_is_unpacked_once(tmp_path: Path) -> None:
+    assert unpacked(tmp_path, quine()) == {"quine.zip": quine()}
+    assert unpacked(tmp_path, packed(("a.zip", quine()), ("b.zip", quine()))).keys() == {
+        *("a.zip", "b.zip")
+    }
 
 
 def test_office_file_in_an_archive_is_told_as_such(tmp_path: Path) -> None:

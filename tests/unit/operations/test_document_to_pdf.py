@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,10 +10,11 @@ import pypdfium2
 import pytest
 
 import papers
-from fileproc.operations import BadInput, OutOfResources, Work
+from fileproc.operations import BadInput, OutOfResources, Work, nesting
 from fileproc.operations.document_to_pdf import ToPdf, _failure
 from fileproc.operations.programs import Ended, Program, installed
 from fileproc.operations.types import detect_file
+from quines import quine
 from samples import Ran, run
 
 needs_office = pytest.mark.skipif(
@@ -167,6 +169,64 @@ def test_document_inside_of_a_document_is_judged_as_well(tmp_path: Path) -> None
         inner = papers.zipped({"inner.xlsx": inner})
     data = papers.zipped(papers.docx_parts("x") | {"word/embeddings/inner.xlsx": inner})
     assert refused(tmp_path / "deep", data) == "archive_bomb"
+    data = papers.zipped(papers.docx_parts("x") | {"word/embeddings/inner.zip": quine()})
+    assert refused(tmp_path / "itself", data) == "archive_bomb"
+
+
+def tables_in_tables(levels: int) -> str:
+    return (
+        "<w:tbl><w:tr><w:tc>" * levels + "<w:p/>" + "<w:p/></w:tc></w:tr></w:tbl>" * levels
+    )  # each cell ends in a paragraph
+
+
+def with_body(body: str, encoding: str = "utf-8", says: str = "") -> bytes:
+    parts = papers.docx_parts("x")
+    text = str(parts["word/document.xml"]).replace("</w:body>", f"{body}</w:body>")
+    if says:
+        text = text.replace('encoding="UTF-8"', f'encoding="{says}"')
+    noise = random.Random(7).randbytes(9_000)  # what packs too well is refused for that
+    return papers.zipped(parts | {"word/document.xml": text.encode(encoding), "a.bin": noise})
+
+
+def test_tables_in_tables_without_end_are_refused(tmp_path: Path) -> None:
+    """They are more than LibreOffice's stack holds, in whatever way they are written."""
+    body = tables_in_tables(3_000)
+    for number, data in enumerate(
+        (
+            with_body(body),
+            with_body(f"<!-- {'</w:tbl>' * 9_000} -->{body}"),
+            with_body(f'<w:p w:x="{">" * 99}"/><![CDATA[</a>]]>{body}'),
+            with_body(body, "utf-16", "UTF-16"),
+            with_body(body, "utf-8", "UTF-16"),  # which it is not
+            with_body(f"<w:p>\xdf</w:p>{body}", "cp1252", "windows-1252"),
+            papers.zipped(papers.docx_parts("x") | {"word/any": "<a>" * 201 + "</a>" * 201}),
+            papers.zipped(papers.odf_parts("odt", "x") | {"content.xml": "<a>" * 5_000}),
+            b"{\\rtf1 " + b"{\\b " * 600 + b"x" + b"}" * 601,
+            b"{\\rtf1 {\\bin9 }}}}}}}}}" + b"{" * 600,
+            b"{\\rtf1 \\pard\\intbl\\itap61 x}",
+        )
+    ):
+        assert refused(tmp_path / str(number), data) == "document_too_complex", number
+    with pytest.raises(BadInput) as error:
+        convert(tmp_path / "said", with_body(body), "a.docx")
+    assert error.value.detail == (
+        "Elements of the part 'word/document.xml' lie within each other more than 200 levels deep,"
+        " which is the most that is laid out; flatten the document."
+    )
+
+
+@needs_office
+def test_tables_in_tables_as_people_make_them_are_laid_out(tmp_path: Path) -> None:
+    assert convert(tmp_path / "a", with_body(tables_in_tables(12) + "<w:p/>"), "a").work.outputs
+
+
+def test_braces_of_an_rtf_that_are_no_groups_do_not_count(tmp_path: Path) -> None:
+    path = tmp_path / "a.rtf"
+    path.write_bytes(rb"{\rtf1" + rb"\{" * 600 + rb"{\bin600 " + b"{" * 600 + b"}" + b"{}" * 600)
+    nesting.check_rtf(path)
+    path.write_bytes(rb"{\rtf1" + rb"\\{" * 600)
+    with pytest.raises(BadInput):
+        nesting.check_rtf(path)
 
 
 def test_xml_in_an_encoding_that_hides_its_characters_is_refused(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 from fileproc.errors import InvalidRequestError
 from fileproc.operations import BadInput, find
 from hostile_archives import BOMBS, packed, tar
+from quines import quine
 from samples import (
     archive,
     card,
@@ -193,6 +194,11 @@ def test_archive_shows_its_entries(pack: Any, tmp_path: Path) -> None:
     one, other = (ink(drawn(tmp_path, data, size=560)) for data in (few, many))
     assert 100 < one < other / 10
     assert ink(drawn(tmp_path, archive("a", "b"), size=560)) > 100
+
+
+def test_archive_that_holds_itself_is_drawn_as_a_list_of_one(tmp_path: Path) -> None:
+    lines = ink(drawn(tmp_path, quine(), size=560))
+    assert 100 < lines < ink(drawn(tmp_path, packed(("quine.zip", b""), ("two", b"")), size=560))
 
 
 def test_archive_of_hostile_names_is_drawn(tmp_path: Path) -> None:

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from json.encoder import encode_basestring
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,8 +23,8 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 _MEMORY_SHARE = 0.5  # DuckDB counts its buffers, not all it allocates
-_SAMPLE_ROWS = 20_000
-_COLUMNS_AT_ONCE = 200
+_WIDE_MEMORY_SHARE = 0.75  # of which it touches half
+_GROUP_ROWS, _GROUP_CELLS = 122_880, 40_000_000  # of a row group, which is made in memory
 _POLL_S = 0.25
 _ROWS_AT_ONCE = 1_000
 
@@ -74,10 +73,15 @@ def literal(text: str) -> str:
 
 
 @contextmanager
-def connected(work: Work, paths: Sequence[Path] | None = None) -> Iterator[DuckDBPyConnection]:
+def connected(
+    work: Work, paths: Sequence[Path] | None = None, *, wide: bool = False
+) -> Iterator[DuckDBPyConnection]:
     """A database in memory that may read and write `work.folder`, within `work.limits`.
 
     Where `paths` are given, it may read and write those files only: for statements of others.
+    Where statements are `wide`, with an expression for each of thousands of columns, it does not
+    look for what they have in common, which takes the square of their number; and one thread has
+    the memory for itself, as it holds 2,048 rows of all columns several times.
     """
     import duckdb
 
@@ -86,13 +90,14 @@ def connected(work: Work, paths: Sequence[Path] | None = None) -> Iterator[DuckD
     if paths is not None:
         reach = f"allowed_paths=[{', '.join(literal(str(path.resolve())) for path in paths)}]"
     spill = literal(str(work.folder.resolve() / "spill"))
+    share = _WIDE_MEMORY_SHARE if wide else _MEMORY_SHARE
     connection = duckdb.connect(
         ":memory:",
         config={
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
-            "threads": str(max(1, work.limits.threads)),
-            "memory_limit": f"{int(work.limits.memory_bytes * _MEMORY_SHARE) // 1_000_000}MB",
+            "threads": str(1 if wide else max(1, work.limits.threads)),
+            "memory_limit": f"{int(work.limits.memory_bytes * share) // 1_000_000}MB",
         },
     )
     try:
@@ -107,6 +112,7 @@ def connected(work: Work, paths: Sequence[Path] | None = None) -> Iterator[DuckD
             "TimeZone='UTC'",
             "enable_progress_bar=true",
             "enable_progress_bar_print=false",
+            f"disabled_optimizers={literal('common_subexpressions' if wide else '')}",
             "enable_external_access=false",
             "lock_configuration=true",
         ):
@@ -306,19 +312,30 @@ def json_line(columns: Sequence[Column]) -> str:
 
 
 def copy(
-    connection: DuckDBPyConnection, work: Work, query: Query, target: Path, compression: str
+    connection: DuckDBPyConnection,
+    work: Work,
+    query: Query,
+    target: Path,
+    compression: str,
+    *,
+    width: int = 1,
 ) -> None:
-    """Write what a query gives as Parquet.
+    """Write what a query gives, in so many columns, as Parquet.
 
     Raises:
         Refused, OutOfResources: see `judged`.
     """
     codec = "uncompressed" if compression == "none" else compression
+    options = f"FORMAT parquet, COMPRESSION {codec}, ROW_GROUP_SIZE {_rows_of_a_group(width)}"
     with judged(), reporting(connection, work, "write"):
         connection.execute(
-            f"COPY ({query.sql}) TO ${len(query.values) + 1} (FORMAT parquet, COMPRESSION {codec})",
+            f"COPY ({query.sql}) TO ${len(query.values) + 1} ({options})",
             [*query.values, str(target)],
         )
+
+
+def _rows_of_a_group(width: int) -> int:
+    return min(_GROUP_ROWS, max(2048, _GROUP_CELLS // width))
 
 
 def csv_scan(width: int, *, delimiter: str, header: bool) -> str:
@@ -339,161 +356,6 @@ def json_scan(width: int) -> str:
         f"read_json($1, columns={{{columns}}}, format='newline_delimited', records=true,"
         f" maximum_object_size={4 * MAX_RECORD})"
     )
-
-
-def from_texts(
-    work: Work,
-    source: Path,
-    target: Path,
-    names: Sequence[str],
-    *,
-    scan: str,
-    null: str | None,
-    infer: bool,
-    codec: str,
-    fixed: Mapping[int, str] | None = None,
-) -> None:
-    """Write what a scan reads as Parquet. `names` are those of its columns, unlike but in case.
-
-    `fixed` has the types of columns (by index) that are known, and hold for every cell.
-
-    Raises:
-        Refused: DuckDB cannot read it so (see `judged`).
-    """
-    known, width = fixed or {}, len(names)
-
-    def write(kinds: Sequence[str], guessed: Callable[[str, str, str | None], str] = _cast) -> None:
-        casts = [
-            (known[i], _cast) if i in known else (kind, guessed) for i, kind in enumerate(kinds)
-        ]
-        cells = ", ".join(
-            f"{cast(f'c{i}', kind, null)} AS {quoted(names[i])}"
-            for i, (kind, cast) in enumerate(casts)
-        )
-        copy(connection, work, Query(f"SELECT {cells} FROM {scan}", [str(source)]), target, codec)
-
-    with connected(work) as connection:
-        if not infer:
-            write(["VARCHAR"] * width)
-            return
-        kinds = _likely(connection, source, scan, null=null, width=width)
-        if width <= _COLUMNS_AT_ONCE:
-            # Most files go on as they begin: one look at each row is enough for them.
-            with suppress(Refused):
-                write(kinds, _checked_cast)
-                return
-        write(_settled(connection, work, source, scan, null=null, kinds=kinds))
-
-
-# SQL that holds where text `c` says exactly a value of the type: it reads the same when written
-# again, or is a decimal fraction short enough for a double, or just as a double prints itself. So
-# `007`, `1e5`, 20-digit numbers and dates in other orders stay text.
-_EXACT: dict[str, str] = {
-    "BOOLEAN": "{c} IN ('true', 'false', 'True', 'False', 'TRUE', 'FALSE')",
-    "BIGINT": "TRY_CAST({c} AS BIGINT)::VARCHAR = {c}",
-    "DOUBLE": r"(length({c}) <= 17 AND regexp_full_match({c},"
-    r" '-?(0|[1-9][0-9]*)(\.[0-9]+([eE][+-]?[0-9]{{1,2}})?)?'))"
-    r" OR (regexp_full_match({c}, '-?[0-9][-+.0-9e]*') AND TRY_CAST({c} AS DOUBLE)::VARCHAR = {c})",
-    "DATE": "TRY_CAST({c} AS DATE)::VARCHAR = {c}",
-    "TIMESTAMP": "TRY_CAST({c} AS TIMESTAMP)::VARCHAR = replace({c}, 'T', ' ')",
-}
-
-
-def _absent(cell: str, null: str | None) -> str:
-    """SQL: whether a cell is null in a typed column: empty, or the user's text for null."""
-    also = "" if null is None else f" OR {cell} = {literal(null)}"
-    return f"({cell} IS NULL OR {cell} = ''{also})"
-
-
-def _holds(cell: str, kind: str, null: str | None) -> str:
-    exact = f"coalesce({_EXACT[kind].format(c=cell)}, false)"
-    return f"coalesce(bool_and({_absent(cell, null)} OR {exact}), true)"
-
-
-def _cast(cell: str, kind: str, null: str | None) -> str:
-    if kind == "VARCHAR":
-        return cell if null is None else f"nullif({cell}, {literal(null)})"
-    return f"CASE WHEN {_absent(cell, null)} THEN NULL ELSE {cell}::{kind} END"
-
-
-def _checked_cast(cell: str, kind: str, null: str | None) -> str:
-    """As `_cast`, and the statement fails at a cell that is not exactly of the type."""
-    if kind == "VARCHAR":
-        return _cast(cell, kind, null)
-    exact = f"coalesce({_EXACT[kind].format(c=cell)}, false)"
-    return (
-        f"CASE WHEN {_absent(cell, null)} THEN NULL WHEN {exact} THEN {cell}::{kind}"
-        " ELSE error('not of its type') END"
-    )
-
-
-def _likely(
-    connection: DuckDBPyConnection, source: Path, scan: str, *, null: str | None, width: int
-) -> list[str]:
-    """The type of each column by the first rows."""
-    kinds = ["VARCHAR"] * width
-    sample = f"(SELECT * FROM {scan} LIMIT {_SAMPLE_ROWS})"
-    open_columns = _with_content(connection, source, sample, null, width)
-    for kind in _EXACT:
-        good = _hold(connection, source, sample, null, dict.fromkeys(open_columns, kind))
-        kinds = [kind if i in good else old for i, old in enumerate(kinds)]
-        open_columns = [i for i in open_columns if i not in good]
-    return kinds
-
-
-def _settled(
-    connection: DuckDBPyConnection,
-    work: Work,
-    source: Path,
-    scan: str,
-    *,
-    null: str | None,
-    kinds: list[str],
-) -> list[str]:
-    """The type of each column: likely ones, held against every row."""
-    while candidates := {i: kind for i, kind in enumerate(kinds) if kind != "VARCHAR"}:
-        with reporting(connection, work, "infer"):
-            good = _hold(connection, source, scan, null, candidates)
-        if len(good) == len(candidates):
-            break
-        for i in candidates.keys() - good:  # one look more: whole numbers may go on as fractions
-            kinds[i] = "DOUBLE" if kinds[i] == "BIGINT" else "VARCHAR"
-    return kinds
-
-
-def _with_content(
-    connection: DuckDBPyConnection, source: Path, sample: str, null: str | None, width: int
-) -> list[int]:
-    """Those of the columns in which a cell is not empty."""
-    filled: list[int] = []
-    waiting = iter(range(width))
-    while some := list(islice(waiting, _COLUMNS_AT_ONCE)):
-        checks = ", ".join(f"bool_or(NOT {_absent(f'c{i}', null)})" for i in some)
-        with judged():
-            found = connection.execute(f"SELECT {checks} FROM {sample}", [str(source)]).fetchone()
-        filled += [i for i, holds in zip(some, found or (), strict=False) if holds]
-    return filled
-
-
-def _hold(
-    connection: DuckDBPyConnection,
-    source: Path,
-    scan: str,
-    null: str | None,
-    candidates: dict[int, str],
-) -> set[int]:
-    """Those of the columns in which every row fits the type.
-
-    Some at a time: DuckDB's planner takes the square of their number.
-    """
-    good: set[int] = set()
-    waiting = iter(candidates.items())
-    while some := dict(islice(waiting, _COLUMNS_AT_ONCE)):
-        checks = ", ".join(_holds(f"c{i}", kind, null) for i, kind in some.items())
-        with judged():
-            found = connection.execute(f"SELECT {checks} FROM {scan}", [str(source)]).fetchone()
-        good |= {i for i, fits in zip(some, found or (), strict=False) if fits}
-    return good
 
 
 def from_jsonl(work: Work, source: Path, target: Path, compression: str) -> None:

@@ -17,7 +17,7 @@ from typing import IO, Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field
 
-from fileproc.operations import columnar, naming, rows, texts, workbooks
+from fileproc.operations import casting, columnar, naming, rows, texts, workbooks
 from fileproc.operations.registry import Params
 from fileproc.operations.rows import Dialect, Lines
 from fileproc.operations.types import PARQUET, XLSX
@@ -372,7 +372,7 @@ def _store(
     scan: str,
 ) -> None:
     fixed = storing.fixed or {}
-    columnar.from_texts(
+    casting.from_texts(
         work,
         source,
         target,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from fileproc.operations.types import PARQUET
 from samples import parquet
-from support.confined import Confined, RunOperation
+from support.confined import MIB, Confined, RunOperation
 
 # What may be said of a damaged file; an operation that does not look at what is damaged succeeds.
 CODES = {None, "corrupt_input", "bad_query", "unsupported_table", "too_many_outputs"}
@@ -41,6 +42,21 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 @pytest.fixture
 def run(confined: Confined) -> RunOperation:
     return confined.run
+
+
+@pytest.mark.slow
+async def test_ten_thousand_columns_are_no_more_work_than_there_is_time_for(
+    confined: Confined, tmp_path: Path
+) -> None:
+    """What takes the square of their number would take an hour."""
+    width = 9_900
+    row = ",".join(str(number) if number % 2 else f"{number}.5" for number in range(width))
+    names = ",".join(f"c{number}" for number in range(width))
+    data = f"{names}\n{row}\n{row}\n".encode()
+    ending = await replace(confined, memory_bytes=2048 * MIB, timeout_s=300).run(
+        tmp_path, "table.convert", (data, "text/csv"), to="parquet"
+    )
+    assert ending.error is None, ending.error
 
 
 def damaged(data: bytes, chance: random.Random) -> bytes:

@@ -321,6 +321,15 @@ def many_objects(count: int) -> bytes:
     return body + said % (10 + count, len(table)) + tail
 
 
+def painted_over(times: int) -> bytes:
+    """A page that is painted over from corner to corner so many times; it packs well."""
+    document, page = blank()
+    page.MediaBox = Array([0, 0, 1400, 1400])
+    packed = zlib.compress(b"0 0 1400 1400 re f\n" * times)
+    page.Contents = Stream(document, packed, Filter=Name.FlateDecode)
+    return saved(document)
+
+
 def deep_arrays(depth: int = 100_000) -> bytes:
     return pdf(("One",), extra="/X " + "[" * depth + "]" * depth)
 

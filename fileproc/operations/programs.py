@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -159,6 +160,15 @@ class Ended:
     said: str
 
 
+def cpu_exceeded(cpu_s: int) -> OutOfResources:
+    """For a process that the kernel ended by SIGXCPU at this limit, in seconds."""
+    return OutOfResources(
+        f"The job used the {cpu_s:,} seconds of processor time that it may use; ask for less at"
+        " once, or split the file.",
+        code="cpu_time",
+    )
+
+
 def death(number: int, sentence: str) -> JobError:
     """The job's error for a program that ended by this signal; `sentence` says so for a crash."""
     if number == signal.SIGXFSZ:
@@ -166,7 +176,7 @@ def death(number: int, sentence: str) -> JobError:
             "The result needs more space than one attempt may use.", code="scratch_full"
         )
     if number == signal.SIGXCPU:
-        return OutOfResources("The job used more processor time than it may.", code="cpu_time")
+        return cpu_exceeded(resource.getrlimit(resource.RLIMIT_CPU)[0])  # it has inherited ours
     if number == signal.SIGKILL:  # not ours: with the job's group we would be dead as well
         return OutOfResources(
             "The job was killed from outside, most likely because the memory was out.",

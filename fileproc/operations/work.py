@@ -6,6 +6,7 @@ be tried in a REPL. Inside a worker the same object lives in the sandboxed child
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -56,6 +57,11 @@ class Limits:
     pixels: int = 200_000_000
     output_files: int = 2_000
     threads: int = 2
+
+    @property
+    def cpu_s(self) -> int:
+        """Processor time: the whole timeout on each thread, and a second more."""
+        return math.ceil(self.timeout_s * self.threads) + 1
 
 
 Report = Callable[[str, float, float | None, str | None], None]

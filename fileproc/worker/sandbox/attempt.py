@@ -222,7 +222,7 @@ class Attempt:
             return self._not_started(end.why)
         wall_s = time.monotonic() - self._begun
         usage = Usage(wall_s=wall_s, cpu_s=end.cpu_s, peak_rss_bytes=end.peak_rss_bytes)
-        error = outcome.judge(end.status, self.answer, self._verdict)
+        error = outcome.judge(end.status, self.answer, self._verdict, self.limits)
         outputs: list[Output] = []
         if error is None:
             try:

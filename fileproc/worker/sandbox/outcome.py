@@ -13,6 +13,7 @@ from pathlib import Path
 
 from fileproc.errors import BadInput, Crashed, ErrorClass, JobError, OutOfResources
 from fileproc.operations import Limits, Output, clean_name
+from fileproc.operations.programs import cpu_exceeded
 from fileproc.worker.zygote.explain import MEMORY_SENTENCE, SCRATCH_SENTENCE
 from fileproc.worker.zygote.protocol import Gave, Made, Probed, Succeeded
 
@@ -46,7 +47,7 @@ def spoke_nonsense() -> Crashed:
 
 
 def judge(
-    status: int, end: Succeeded | Gave | Probed | None, verdict: JobError | None
+    status: int, end: Succeeded | Gave | Probed | None, verdict: JobError | None, limits: Limits
 ) -> JobError | None:
     """Why the attempt failed; None if it did not.
 
@@ -54,9 +55,10 @@ def judge(
         status: as from wait(2).
         end: the child's last word.
         verdict: why the worker killed it, if it did.
+        limits: those that it had.
     """
     if os.WIFSIGNALED(status):
-        return verdict or _by_signal(os.WTERMSIG(status))
+        return verdict or _by_signal(os.WTERMSIG(status), limits)
     if isinstance(end, Gave):
         return _as_given(end)
     if verdict is not None and verdict.job_code == "protocol_broken":
@@ -73,9 +75,9 @@ def _as_given(end: Gave) -> JobError:
     return kind(end.detail, code=end.code, error_class=end.error_class)
 
 
-def _by_signal(number: int) -> JobError:
+def _by_signal(number: int, limits: Limits) -> JobError:
     if number == signal.SIGXCPU:
-        return OutOfResources("The job used more processor time than it may.", code="cpu_time")
+        return cpu_exceeded(limits.cpu_s)
     if number == signal.SIGKILL:  # not ours: the kernel does that when memory is out
         return OutOfResources(
             "The job was killed from outside, most likely because the memory was out.",

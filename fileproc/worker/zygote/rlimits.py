@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import resource
 from pathlib import Path
@@ -23,12 +22,11 @@ def limits_of(limits: Limits) -> dict[int, tuple[int, int]]:
     DATA tracks what is really used about twice as well as AS does. The soft CPU limit comes a
     second before the hard one: SIGXCPU can be told from a stray SIGKILL.
     """
-    cpu_s = math.ceil(limits.timeout_s * limits.threads) + 1
     space = limits.memory_bytes * _AS_FACTOR
     return {
         resource.RLIMIT_DATA: (limits.memory_bytes, limits.memory_bytes),
         resource.RLIMIT_AS: (space, space),
-        resource.RLIMIT_CPU: (cpu_s, cpu_s + 1),
+        resource.RLIMIT_CPU: (limits.cpu_s, limits.cpu_s + 1),
         resource.RLIMIT_FSIZE: (limits.scratch_bytes, limits.scratch_bytes),
         resource.RLIMIT_NOFILE: (OPEN_FILES, OPEN_FILES),
         # One byte, not none: of a program that takes core dumps (core_pattern with a "|") the

@@ -179,6 +179,8 @@ async def test_processor_time_is_limited_even_if_the_clock_is_not(
         assign("burn", limits={"timeout_s": 3.5, "threads": 0}), lambda _: None
     )
     assert failure(ending) == ("cpu_time", ErrorClass.RESOURCE)
+    assert ending.error is not None
+    assert "the 1 seconds of processor time" in ending.error.detail
 
 
 async def test_memory_runs_out_before_the_machine_does(run: Run) -> None:

@@ -17,30 +17,31 @@ from fileproc.worker.zygote.protocol import Gave, Made, Succeeded
 
 DONE = Succeeded()
 BAD = Gave(code="x", error_class=ErrorClass.PERMANENT, detail="Wrong.")
+LIMITS = Limits()
 TIMEOUT = OutOfResources("Too long.", code="timeout")
 
 
 def test_success_needs_both_the_word_and_the_exit() -> None:
-    assert outcome.judge(0, DONE, None) is None
+    assert outcome.judge(0, DONE, None, LIMITS) is None
     for status, end in ((0, None), (1 << 8, DONE), (1 << 8, None)):
-        error = outcome.judge(status, end, None)
+        error = outcome.judge(status, end, None, LIMITS)
         assert isinstance(error, Crashed)
         assert error.job_code == "ended_early"
 
 
 def test_what_the_operation_raised_is_kept() -> None:
-    error = outcome.judge(0, BAD, None)
+    error = outcome.judge(0, BAD, None, LIMITS)
     assert isinstance(error, BadInput)
     assert (error.job_code, error.job_class, error.detail) == ("x", ErrorClass.PERMANENT, "Wrong.")
 
 
 def test_a_kill_of_ours_is_named_by_its_reason() -> None:
-    assert outcome.judge(signal.SIGKILL, None, TIMEOUT) is TIMEOUT
-    assert outcome.judge(signal.SIGKILL, DONE, TIMEOUT) is TIMEOUT
+    assert outcome.judge(signal.SIGKILL, None, TIMEOUT, LIMITS) is TIMEOUT
+    assert outcome.judge(signal.SIGKILL, DONE, TIMEOUT, LIMITS) is TIMEOUT
 
 
 def test_who_ended_before_the_kill_arrived_has_ended() -> None:
-    assert outcome.judge(0, DONE, TIMEOUT) is None
+    assert outcome.judge(0, DONE, TIMEOUT, LIMITS) is None
 
 
 @pytest.mark.parametrize(
@@ -54,8 +55,8 @@ def test_who_ended_before_the_kill_arrived_has_ended() -> None:
     ],
 )
 def test_signals(number: int, kind: type[JobError]) -> None:
-    assert isinstance(outcome.judge(number, None, None), kind)
-    assert isinstance(outcome.judge(number | 0x80, None, None), kind)  # with a core dumped
+    assert isinstance(outcome.judge(number, None, None, LIMITS), kind)
+    assert isinstance(outcome.judge(number | 0x80, None, None, LIMITS), kind)  # with a core dumped
 
 
 def test_a_symlink_is_no_output(tmp_path: Path) -> None:

@@ -146,6 +146,13 @@ pages: $(STAMP) ## write what the pages in docs/ take from the code
 lock: ## renew the locks of the image (docker/*.lock)
 	PYTHON=$(PYTHON) sh docker/lock.sh
 
+.PHONY: audit
+audit: $(STAMP) ## ask what is known against the packages of the image (needs a network)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[audit]'
+	for lock in docker/*.lock; do \
+		$(BIN)/pip-audit --strict --disable-pip --require-hashes --progress-spinner off --requirement $$lock || exit 1; \
+	done
+
 .PHONY: secrets
 secrets: ## make the files that compose.yaml mounts
 	sh docker/make-secrets.sh

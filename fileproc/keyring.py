@@ -79,6 +79,11 @@ _EXPIRES = click.option(
     help="What it may start jobs of: operation:image.resize, operation:image.*, template:thumbs."
     " Repeat for several; without any: everything.",
 )
+@click.option(
+    "--reuse",
+    is_flag=True,
+    help="Its jobs are answered by earlier ones that asked the same, where they do not say.",
+)
 @click.option("--label", default="", help="What it is for; shown in the list.")
 @_EXPIRES
 @click.option("--json", "as_json", is_flag=True, help="The key with its facts, as JSON.")
@@ -88,6 +93,7 @@ def keys_create(
     owner: str,
     role: str,
     scopes: tuple[str, ...],
+    reuse: bool,
     label: str,
     expires: timedelta | None,
     as_json: bool,
@@ -99,7 +105,9 @@ def keys_create(
     until = datetime.now(UTC) + expires if expires else None
 
     async def create(store: ApiKeys) -> Any:
-        return await store.create(owner, Role(role), expires_at=until, label=label, scopes=scopes)
+        return await store.create(
+            owner, Role(role), expires_at=until, label=label, scopes=scopes, reuse=reuse
+        )
 
     _print_new(_with_keys(create, data), as_json=as_json)
     if data is not None and not as_json:
@@ -241,6 +249,7 @@ def _facts(info: KeyInfo) -> dict[str, Any]:
         "owner": info.owner,
         "role": str(info.role),
         "scopes": list(info.scopes),
+        "reuse": info.reuse,
         "label": info.label,
         "state": info.state,
         "created_at": _time(info.created_at),

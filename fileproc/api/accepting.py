@@ -81,7 +81,7 @@ async def accept(
         if isinstance(claim, Replay):
             return _replayed(claim, mark)
         new = replace(new, reservation=claim, fingerprint=mark)
-    new = await with_answer(api, draft, new, force=force, refuse=True)
+    new = await with_answer(api, caller, draft, new, force=force, refuse=True)
     if dry_run:
         return Accepted("", None, new)
     if draft.webhook is not None:  # what signs it must be there before it can be due

@@ -78,7 +78,9 @@ async def _new_batch(
     made = [
         new_job(api, caller, replace(job.draft, batch=batch_id), job.inputs, ()) for job in jobs
     ]
-    answered = [with_answer(api, job.draft, new) for job, new in zip(jobs, made, strict=True)]
+    answered = [
+        with_answer(api, caller, job.draft, new) for job, new in zip(jobs, made, strict=True)
+    ]
     return NewBatch(
         id=batch_id,
         owner=caller.owner,

@@ -32,6 +32,7 @@ class Caller:
     Attributes:
         scopes: what it may start jobs of; () is no bound.
         key_id: of the api key, '' where there is none.
+        reuse: whether its jobs may be answered by earlier ones where they do not say.
         grant: of an upload token, what it is for (JSON); '' for all others.
         granted_by: id of the key that made it; '' for all others.
         valid_until: when what was shown ends by itself.
@@ -41,6 +42,7 @@ class Caller:
     role: Role
     scopes: tuple[str, ...] = ()
     key_id: str = ""
+    reuse: bool = False
     grant: str = ""
     granted_by: str = ""
     valid_until: datetime | None = None

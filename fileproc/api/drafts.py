@@ -52,6 +52,7 @@ class Draft:
 
     `template` is where the steps came from, with its version; `asked_as` what was said instead of
     them. `sources` are inputs that a worker will fetch, `made` what is only to be delivered.
+    `reuse` None: as the key says.
     """
 
     plan: Plan
@@ -64,7 +65,7 @@ class Draft:
     run_at: datetime | None = None
     expires_in: int | None = None
     timeout_s: float | None = None
-    reuse: bool = False
+    reuse: bool | None = False
     retry_of: str | None = None
     resume: KeptSteps | None = None
     batch: str | None = None

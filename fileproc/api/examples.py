@@ -272,6 +272,7 @@ KEY: Final[dict[str, Any]] = {
     "role": "user",
     "label": "web shop",
     "scopes": ["operation:image.*"],
+    "reuse": False,
     "state": "live",
     "created_at": "2026-11-22T08:15:30.120000Z",
     "expires_at": "2027-02-20T08:15:30.120000Z",

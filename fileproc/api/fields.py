@@ -95,11 +95,11 @@ MaxAttempts = Annotated[
     int, Field(ge=1, le=20, description="Attempts at most; the server has a limit of its own.")
 ]
 Reuse = Annotated[
-    bool,
+    bool | None,
     Field(
         description="Answer with the outputs of an earlier job of yours that asked the same of the "
         "same files, if there is one; refuse what has failed for good before. Both jobs must say "
-        "so."
+        "so, or their keys. Omitted: as the key says."
     ),
 ]
 Force = Annotated[

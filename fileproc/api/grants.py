@@ -57,6 +57,8 @@ async def create_upload_token(request: web.Request) -> web.StreamResponse:
     check_fit(draft, 1)
     # The version that was judged is the one that runs.
     chosen = {**asked.model_dump(exclude={"life_s"}), "template": draft.template}
+    if asked.reuse is None:  # the token stands for the key that makes it
+        chosen["reuse"] = caller.reuse
     grant = Grant.model_construct(**{**chosen, "max_bytes": asked.max_bytes or most})
     expires_at = datetime.now(UTC) + timedelta(seconds=asked.life_s)
     token = await api.resources.store.keys.grant(

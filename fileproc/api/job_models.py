@@ -139,7 +139,7 @@ class JobOptions(Request):
     webhook: JobWebhook | None = Field(
         None, description="Sent beside those to your endpoints, signed by the webhook `jobs`."
     )
-    reuse: Reuse = False
+    reuse: Reuse = None
     deliver: list[TargetAsked] = Field(
         default_factory=list,
         max_length=MAX_DELIVERIES,

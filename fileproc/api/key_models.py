@@ -35,6 +35,9 @@ class KeyRequest(Request):
         "`template:thumbs`. None: everything. A key with scopes changes nothing but jobs.",
     )
     expires_in_s: Life | None = Field(None, description="Seconds; omitted: it does not expire.")
+    reuse: bool = Field(
+        False, description="What its requests mean that do not say `reuse` themselves."
+    )
 
 
 class RotateRequest(Request):
@@ -67,6 +70,7 @@ class KeyView(BaseModel):
     role: Role
     label: str
     scopes: list[str]
+    reuse: bool
     state: Literal["live", "expired", "revoked"]
     created_at: AwareDatetime
     expires_at: AwareDatetime | None

@@ -32,6 +32,7 @@ async def create_key(request: web.Request) -> web.StreamResponse:
         Role(asked.role),
         label=asked.label,
         scopes=asked.scopes,
+        reuse=asked.reuse,
         expires_at=_from_now(asked.expires_in_s),
     )
     _note(request, "a key is made", new.info)
@@ -118,6 +119,7 @@ def _view(info: KeyInfo) -> dict[str, Any]:
         "role": info.role,
         "label": info.label,
         "scopes": info.scopes,
+        "reuse": info.reuse,
         "state": info.state,
         "created_at": info.created_at,
         "expires_at": info.expires_at,

@@ -205,6 +205,7 @@ def _caller_of(key: KeyInfo) -> Caller:
         role=key.role,
         scopes=key.scopes,
         key_id=key.id,
+        reuse=key.reuse,
         grant=key.grant,
         granted_by=key.granted_by,
         valid_until=key.valid_until,

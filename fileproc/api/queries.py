@@ -67,7 +67,7 @@ class PutQuery(Query):
     timeout_s: Timeout | None = None
     max_attempts: MaxAttempts | None = None
     retention_s: Retention | None = None
-    reuse: Reuse = False
+    reuse: Reuse = None
     force: Force = False
     dry_run: DryRun = False
 

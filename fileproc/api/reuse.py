@@ -1,4 +1,4 @@
-"""What was done before need not be done again, where those who ask say so.
+"""What was done before need not be done again, where those who ask, or their keys, say so.
 
 Two jobs ask for the same if their operation or steps, parameters and files (content and name, since
 outputs are named after them) are the same, and what computes is too (`operations.environment`).
@@ -21,7 +21,7 @@ from fileproc.store import NewJob
 from fileproc.telemetry import REUSED
 
 if TYPE_CHECKING:
-    from fileproc.api.context import Api
+    from fileproc.api.context import Api, Caller
     from fileproc.api.drafts import Draft
 
 # Permanent, and yet not of the files or parameters.
@@ -30,7 +30,13 @@ _LEFT: Final = timedelta(seconds=5)  # of the retention of a job whose answer is
 
 
 async def with_answer(
-    api: Api, draft: Draft, new: NewJob, *, force: bool = False, refuse: bool = False
+    api: Api,
+    caller: Caller,
+    draft: Draft,
+    new: NewJob,
+    *,
+    force: bool = False,
+    refuse: bool = False,
 ) -> NewJob:
     """The job with the answer that another has, if that is wanted and there is one.
 
@@ -38,7 +44,8 @@ async def with_answer(
         KnownFailureError: with `refuse`, if another has failed for good; not with `force`.
     """
     inputs = new.document.inputs
-    if not draft.reuse or not _lasting(draft):
+    wanted = caller.reuse if draft.reuse is None else draft.reuse
+    if not wanted or not _lasting(draft):
         return new
     build = await asyncio.to_thread(environment)  # the first call reads what is installed
     new = replace(new, digest=_digest(draft, inputs, build))

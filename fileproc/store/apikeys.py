@@ -37,7 +37,7 @@ _TOKEN = re.compile(r"fp_([0-9a-z]{12})_([0-9A-Za-z_-]{32,64})")
 _ID = re.compile(r"[0-9a-z]{12}")
 _OLD = re.compile(r"([0-9a-f]{64}):([0-9]{1,15})")
 _FIELDS = (
-    *("own", "role", "label", "scopes", "hash", "old", "grant", "by"),
+    *("own", "role", "label", "scopes", "hash", "old", "grant", "by", "reuse"),
     *("created", "expires", "revoked", "rotated"),
 )
 _AT_ONCE = 100
@@ -62,6 +62,7 @@ _RANKS: Final = {role: rank for rank, role in enumerate(Role)}
 class KeyInfo:
     """`old_until` is when the last of the secrets before the present one ends.
 
+    `reuse` is whether its jobs may be answered by earlier ones where they do not say.
     `grant` is what an upload token is for, as the api wrote it, and `granted_by` the key that made
     it; both '' for a key. `valid_until` is when the secret that was shown ends by itself, of a key
     that `authenticate` found.
@@ -77,6 +78,7 @@ class KeyInfo:
     revoked_at: datetime | None
     rotated_at: datetime | None
     old_until: datetime | None
+    reuse: bool = False
     grant: str = ""
     granted_by: str = ""
     valid_until: datetime | None = field(default=None, compare=False)  # not of the record
@@ -125,6 +127,7 @@ class ApiKeys:
         expires_at: datetime | None = None,
         label: str = "",
         scopes: Sequence[str] = (),
+        reuse: bool = False,
     ) -> NewKey:
         """Make a key; its token is in the answer and nowhere else.
 
@@ -134,6 +137,8 @@ class ApiKeys:
         """
         key_id, token = _fresh()
         more = _more(expires_at=expires_at, bound_to=scopes)
+        if reuse:
+            more += ["reuse", "1"]
         await self._write(token, owner, role, label, *more)
         return NewKey(_info(key_id, await self._fields(key_id)), token)
 
@@ -380,6 +385,7 @@ def _info(key_id: str, fields: dict[str, str]) -> KeyInfo:
         revoked_at=when(fields.get("revoked")),
         rotated_at=when(fields.get("rotated")),
         old_until=max((till for _, till in _old_secrets(fields)), default=None),
+        reuse="reuse" in fields,
         grant=fields.get("grant", ""),
         granted_by=fields.get("by", ""),
     )

@@ -15,6 +15,7 @@ from fileproc.worker.janitor import Janitor
 from support.clock import step_clock
 from support.http import Hands, field, file_part, form, jpeg, problem
 from support.jobs import PROBLEM, due_trash
+from support.surface import bearer
 
 if TYPE_CHECKING:
     from fileproc.resources import Resources
@@ -206,3 +207,79 @@ async def test_settlement_that_comes_again_after_a_delete_spares_what_others_hav
     assert await real(settled[0]) is Verdict.STALE
     assert settled[0].prefix not in await due_trash(store)
     assert books.complaints() == []
+
+
+# --- keys for which it is the rule -------------------------------------------------------------
+
+
+async def test_a_key_says_what_its_requests_mean_that_do_not_say(
+    serve: Any, hands: Hands, store: Store
+) -> None:
+    api = await serve(auth=Auth.REQUIRED)
+    plain = bearer((await store.keys.create("acme", Role.ADMIN)).token)
+    made = await api.post("/v1/keys", json={"owner": "acme", "reuse": True}, headers=plain)
+    key = await made.json()
+    assert key["reuse"] is True
+    await store.keys.rotate(key["id"], overlap_s=60)  # another secret, the same key
+    shown = await (await api.get(f"/v1/keys/{key['id']}", headers=plain)).json()
+    assert (shown["reuse"], shown["state"]) == (True, "live")
+    rule, silent = bearer(key["token"]), URL.replace("&reuse=true", "")
+    first = await put(api, silent, None, **rule)
+    assert first.status == 202
+    await hands.succeed(await hands.take(), ("a.webp", "image/webp", b"small"))
+    for url, headers, status in (
+        (silent, rule, 200),
+        (URL, rule, 200),
+        (URL, plain, 200),
+        (silent, plain, 202),
+        (silent + "&reuse=false", rule, 202),
+        (silent + "&force=true", rule, 202),
+    ):
+        assert (await put(api, url, None, **headers)).status == status, (url, headers is rule)
+    parts = (
+        (field("job"), b'{"operation": "image.resize", "params": {"width": 9}}'),
+        (file_part("a.jpg"), jpeg()),
+    )
+    for headers, status in ((rule, 200), (plain, 202)):
+        kind, body = form(*parts)
+        answer = await api.post("/v1/jobs", data=body, headers={**kind, **headers})
+        assert answer.status == status
+
+
+async def test_a_batch_and_an_upload_token_mean_what_the_key_says(
+    serve: Any, hands: Hands, store: Store
+) -> None:
+    api = await serve(auth=Auth.REQUIRED)
+    rule = bearer((await store.keys.create("acme", Role.USER, reuse=True)).token)
+    first = await (await put(api, URL.replace("&reuse=true", ""), None, **rule)).json()
+    await hands.succeed(await hands.take(), ("a.webp", "image/webp", b"small"))
+    asked = {"operation": "image.resize", "params": {"width": 9}}
+    files = [{"file_id": first["inputs"][0]["file_id"]}]
+    for more, succeeded in (({}, 1), ({"reuse": False}, 0)):
+        body = {"jobs": [{**asked, **more, "inputs": files}]}
+        batch = await (await api.post("/v1/batches", json=body, headers=rule)).json()
+        assert batch["counts"]["succeeded"] == succeeded
+    await hands.fail(await hands.take())
+    steps = {"steps": {"small": asked}}
+    await api.put("/v1/templates/small", json=steps, headers=rule)
+    statuses = []
+    for more in ({}, {}, {"reuse": False}):
+        asked_for = {"template": "small", **more}
+        granted = await api.post("/v1/upload-tokens", json=asked_for, headers=rule)
+        token = bearer((await granted.json())["token"])
+        answer = await api.put("/v1/jobs?filename=a.jpg", data=jpeg(), headers=token)
+        statuses.append(answer.status)
+        if len(statuses) == 1:
+            await hands.succeed(await hands.take(), ("a.webp", "image/webp", b"small"))
+    assert statuses == [202, 200, 202]
+
+
+async def test_a_retry_of_what_failed_for_good_is_no_question_of_the_key(
+    serve: Any, hands: Hands, store: Store
+) -> None:
+    api = await serve(auth=Auth.REQUIRED)
+    rule = bearer((await store.keys.create("acme", Role.USER, reuse=True)).token)
+    job = await (await put(api, URL, None, **rule)).json()
+    await hands.fail(await hands.take())
+    await problem(await put(api, URL, None, **rule), 422, "known_failure")
+    assert (await api.post(f"/v1/jobs/{job['id']}/retry", headers=rule)).status == 202

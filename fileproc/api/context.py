@@ -49,8 +49,18 @@ class Caller:
 
     @property
     def counted_as(self) -> str:
-        """Whose requests these are: the key's, or of all tokens of the owner together."""
+        """Whose requests these are: the key's, or of all tokens of the owner together.
+
+        Upload tokens count together, too: whoever has a key makes as many of them as it likes.
+        """
+        if self.grant:
+            return f"uploads-{self.owner}"
         return f"key-{self.key_id}" if self.key_id else f"owner-{self.owner}"
+
+    @property
+    def only_looks(self) -> bool:
+        """Whether it may change nothing that is there, by its role or by its scopes."""
+        return bool(self.scopes) or not self.role.includes(Role.USER)
 
 
 LOCAL: Final = Caller(owner="local", role=Role.ADMIN)

@@ -115,7 +115,8 @@ async def get_upload(request: web.Request) -> web.StreamResponse:
     upload_id = upload_id_of(request)
     first = read_query(UploadQuery, request.query).part
     upload = await api.resources.store.uploads.get(caller.owner, upload_id)
-    return web.Response(body=to_json(await view_of(api, upload, first)), content_type=_JSON)
+    view = await view_of(api, upload, first, signed=not caller.only_looks)
+    return web.Response(body=to_json(view), content_type=_JSON)
 
 
 async def complete_upload(request: web.Request) -> web.StreamResponse:
@@ -188,10 +189,12 @@ def _parts(upload: Upload) -> Sequence[tuple[int, int, int]]:
     return [(number, start, min(step, size - start)) for number, start in starts]
 
 
-async def view_of(api: Api, upload: Upload, first: int = 1) -> dict[str, Any]:
-    """The members of `UploadView`, with parts from number `first` on."""
+async def view_of(
+    api: Api, upload: Upload, first: int = 1, *, signed: bool = True
+) -> dict[str, Any]:
+    """The members of `UploadView`, with parts from number `first` on; `signed`: and their URLs."""
     document = upload.document
-    open_ = document.kind == "direct" and not upload.done
+    open_ = signed and document.kind == "direct" and not upload.done
     parts = _parts(upload) if open_ else []
     shown = parts[first - 1 :][:SHOWN_PARTS]
     put = None

@@ -67,6 +67,7 @@ VariableName = StepName
 MAX_VARIABLES = 32
 TEMPLATE_NAME = "[a-z][a-z0-9_-]{0,39}"
 TEMPLATE_REFERENCE = f"^{TEMPLATE_NAME}(@[1-9][0-9]{{0,8}})?$"
+MEDIA_TYPE = "[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*"
 LINK_CODE = "^[A-Za-z0-9][A-Za-z0-9_-]{5,63}$"
 
 Priority = Literal["high", "normal", "low"]

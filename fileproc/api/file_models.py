@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, Field
 
-from fileproc.api.fields import MAX_PAGE, FileId, Query, Request, UploadId
+from fileproc.api.fields import MAX_PAGE, MEDIA_TYPE, FileId, Query, Request, UploadId
 
 MIN_PART_BYTES = 5 * 1024 * 1024  # what S3 takes, but for the last
 MAX_PART_BYTES = 5 * 1024**3  # of one PUT
@@ -20,7 +20,7 @@ class UploadRequest(Request):
     type: str = Field(
         "application/octet-stream",
         max_length=100,
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*$",
+        pattern=f"^{MEDIA_TYPE}$",
         description="Media type. It is compared with the bytes at the end, unless it is this one.",
     )
     sha256: str | None = Field(
@@ -103,9 +103,13 @@ class UploadView(BaseModel):
     created_at: AwareDatetime | None = Field(description="null once it is complete.")
     expires_at: AwareDatetime | None = Field(description="It must be complete by then.")
     file_id: FileId | None = Field(description="The file, once it is complete.")
-    put: SignedView | None = Field(description="How to send it, where it goes in one piece.")
+    put: SignedView | None = Field(
+        description="How to send it, where it goes in one piece. Not for a key that may only look."
+    )
     part_bytes: int | None = Field(description="Size of all parts but the last.")
-    parts: list[PartView] = Field(description="How to send it in parts; 100 at most are shown.")
+    parts: list[PartView] = Field(
+        description="How to send it in parts; 100 at most are shown. As with `put`."
+    )
     next_part: int | None = Field(description="`?part=` for those that are not shown.")
     links: UploadLinks
 

@@ -61,6 +61,8 @@ async def create_upload_token(request: web.Request) -> web.StreamResponse:
         chosen["reuse"] = caller.reuse
     grant = Grant.model_construct(**{**chosen, "max_bytes": asked.max_bytes or most})
     expires_at = datetime.now(UTC) + timedelta(seconds=asked.life_s)
+    if caller.valid_until is not None:
+        expires_at = min(expires_at, caller.valid_until)
     token = await api.resources.store.keys.grant(
         caller.owner,
         grant.model_dump_json(exclude_defaults=True),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+import io
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic_core import to_json
@@ -13,10 +15,10 @@ from fileproc.api import problems
 from fileproc.api.batch_models import BatchQuery, BatchRequest
 from fileproc.api.body import Body, media_type_of, refuse_other_charsets
 from fileproc.api.drafts import Draft, check_hook_url
-from fileproc.api.fields import MAX_METADATA_BYTES
+from fileproc.api.fields import MAX_METADATA_BYTES, Request
 from fileproc.api.job_models import job_of_body
 from fileproc.api.queries import NoQuery
-from fileproc.api.reading import parse_json, read_body, read_query
+from fileproc.api.reading import MAX_SHOWN, parse_json, read_body, read_query
 from fileproc.api.templates import draft_over
 from fileproc.errors import FileprocError, InvalidRequestError, UnsupportedMediaTypeError
 from fileproc.jobs import FileInfo, JobHook
@@ -31,16 +33,25 @@ if TYPE_CHECKING:
 
 MANIFESTS: Final = ("application/x-ndjson", "application/jsonl", "application/jsonlines")
 _AT_ONCE: Final = 100  # jobs that are judged between two breaths of the loop
-_MAX_SHOWN: Final = 40  # complaints
+_TEXT_AT_ONCE: Final = 64 * 1024  # bytes of lines, likewise
 _CLIENT_ERRORS: Final = range(400, 500)
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One job as it was asked for, and where in the request that stands."""
+    """One job as it was asked for, and where in the request that stands.
+
+    Attributes:
+        read: its JSON, made when it is judged: all of them at once may be a hundred times the
+            request. Raises as `parse_json`.
+        size: bytes that are parsed for that.
+        alike: it differs from the others by its file only.
+    """
 
     pointer: str
-    value: Any
+    read: Callable[[], Any]
+    size: int = 0
+    alike: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +74,7 @@ async def read_batch(api: Api, request: web.Request) -> tuple[BatchDocument, lis
     if media_type == "application/json":
         read_query(NoQuery, request.query)
         document, asked = await _from_json(api, request)
+        _check_number(api, len(asked))
     elif media_type in MANIFESTS:
         query = read_query(BatchQuery, request.query)
         labels = dict(pair.split("=", 1) for pair in query.labels)
@@ -72,11 +84,13 @@ async def read_batch(api: Api, request: web.Request) -> tuple[BatchDocument, lis
     else:
         accepted = ["application/json", *MANIFESTS]
         raise UnsupportedMediaTypeError(f"Send {' or '.join(accepted[:2])}.", accepted=accepted)
-    most = api.settings.max_batch_jobs
-    if len(asked) > most:
-        detail = f"A batch has at most {most} jobs; this one has {len(asked)}."
-        raise problems.too_large("max_batch_jobs", most, detail)
     return document, asked
+
+
+def _check_number(api: Api, number: int) -> None:
+    most = api.settings.max_batch_jobs
+    if number > most:
+        raise problems.too_large("max_batch_jobs", most, f"A batch has at most {most} jobs.")
 
 
 async def _from_json(api: Api, request: web.Request) -> tuple[BatchDocument, list[Asked]]:
@@ -92,7 +106,7 @@ async def _from_json(api: Api, request: web.Request) -> tuple[BatchDocument, lis
         metadata=asked.metadata,
         webhook=_hook(api, asked.webhook.url if asked.webhook else None, "/webhook/url"),
     )
-    return document, list(_jobs_of(asked))
+    return document, list(_jobs_of(api, asked))
 
 
 def _hook(api: Api, url: str | None, pointer: str) -> JobHook | None:
@@ -102,11 +116,12 @@ def _hook(api: Api, url: str | None, pointer: str) -> JobHook | None:
     return JobHook(url=url, events=[EventType.BATCH_COMPLETED.value])
 
 
-def _jobs_of(asked: BatchRequest) -> Iterator[Asked]:
+def _jobs_of(api: Api, asked: BatchRequest) -> Iterator[Asked]:
     if asked.jobs is not None:
         if asked.each is not None or asked.files is not None:
             raise _invalid("/jobs", "Give either `jobs`, or `each` and `files`.")
-        yield from (Asked(f"/jobs/{place}", job) for place, job in enumerate(asked.jobs))
+        for place, job in enumerate(asked.jobs):
+            yield Asked(f"/jobs/{place}", partial(_itself, job))
         return
     if asked.each is None or asked.files is None:
         missing = "/each" if asked.each is None else "/files"
@@ -114,20 +129,31 @@ def _jobs_of(asked: BatchRequest) -> Iterator[Asked]:
     more = asked.each.get("inputs", [])
     if not isinstance(more, list):
         raise _invalid("/each/inputs", "It must be a list.")
+    most = api.settings.max_inputs
+    if len(more) >= most:
+        raise _invalid("/each/inputs", f"With its file a job takes at most {most}.")
     for file in asked.files:
-        inputs = [file.model_dump(exclude_none=True), *more]
-        yield Asked("/each", {**asked.each, "inputs": inputs})
+        yield Asked("/each", partial(_with_file, asked.each, file, more), alike=True)
+
+
+def _itself(job: Any) -> Any:
+    return job
+
+
+def _with_file(each: dict[str, Any], file: Request, more: list[Any]) -> dict[str, Any]:
+    return {**each, "inputs": [file.model_dump(exclude_none=True), *more]}
 
 
 async def _from_manifest(api: Api, request: web.Request) -> list[Asked]:
     most = api.settings.max_manifest_bytes
     body = await Body(request, api.settings).read(most, "max_manifest_bytes", "A manifest")
     asked: list[Asked] = []
-    for number, line in enumerate(body.split(b"\n")):
+    for number, line in enumerate(io.BytesIO(body)):  # `split` would make millions of them
         if number % _AT_ONCE == 0:
             await asyncio.sleep(0)  # others have requests too
         if line.strip():
-            asked.append(Asked(f"/{number}", _line(number, line)))
+            _check_number(api, len(asked) + 1)
+            asked.append(Asked(f"/{number}", partial(_line, number, line), size=len(line)))
     if not asked:
         raise _invalid("", "The manifest has no line with a job.")
     return asked
@@ -137,18 +163,18 @@ def _line(number: int, line: bytes) -> Any:
     try:
         return parse_json(line)
     except FileprocError as exc:
-        raise _placed(exc, f"/{number}", f"Line {number + 1}: {exc.detail}") from exc
+        exc.detail = f"Line {number + 1}: {exc.detail}"
+        raise
 
 
 def _invalid(pointer: str, detail: str) -> InvalidRequestError:
     return InvalidRequestError(detail, errors=[{"pointer": pointer, "detail": detail}])
 
 
-def _placed(exc: FileprocError, root: str, detail: str) -> FileprocError:
+def _placed(exc: FileprocError, root: str) -> FileprocError:
     """The complaint with its place in the batch."""
     complaints = exc.errors or [{"pointer": "", "detail": exc.detail}]
     exc.errors = [{**error, "pointer": f"{root}{error['pointer']}"} for error in complaints]
-    exc.detail = detail
     return exc
 
 
@@ -160,11 +186,10 @@ async def drafted(api: Api, caller: Caller, asked: Sequence[Asked], claim: Claim
     """
     ready: list[Drafted] = []
     refusals: list[FileprocError] = []
-    for start in range(0, len(asked), _AT_ONCE):
+    for lot in _lots(asked):
         await asyncio.sleep(0)  # others have requests too
         outcomes = await asyncio.gather(
-            *(_drafted(api, caller, one, claim) for one in asked[start : start + _AT_ONCE]),
-            return_exceptions=True,
+            *(_drafted(api, caller, one, claim) for one in lot), return_exceptions=True
         )
         for outcome in outcomes:
             if isinstance(outcome, Drafted):
@@ -173,21 +198,41 @@ async def drafted(api: Api, caller: Caller, asked: Sequence[Asked], claim: Claim
                 refusals.append(outcome)
             else:
                 raise outcome
-        if len(refusals) > _MAX_SHOWN:
+        if len(refusals) > MAX_SHOWN or _for_all(refusals, lot):
             break
     if refusals:
         first = refusals[0]
         complaints = [error for refusal in refusals for error in refusal.errors]
-        first.errors = complaints[:_MAX_SHOWN]
+        first.errors = complaints[:MAX_SHOWN]
         first.detail = f"A job of the batch cannot be accepted: {first.detail}"
         raise first
     return ready
 
 
+def _lots(asked: Sequence[Asked]) -> Iterator[list[Asked]]:
+    """What is judged at once; of those that are alike the first comes alone."""
+    lot: list[Asked] = []
+    size = 0
+    for one in asked:
+        lot.append(one)
+        size += one.size
+        if len(lot) == _AT_ONCE or size >= _TEXT_AT_ONCE or (one.alike and one is asked[0]):
+            yield lot
+            lot, size = [], 0
+    if lot:
+        yield lot
+
+
+def _for_all(refusals: Sequence[FileprocError], lot: Sequence[Asked]) -> bool:
+    """Whether what is wrong with one is so with all: thousands of times the same says no more."""
+    return lot[0].alike and any(isinstance(exc, InvalidRequestError) for exc in refusals)
+
+
 async def _drafted(api: Api, caller: Caller, asked: Asked, claim: Claim) -> Drafted:
     try:
-        job = read_body(job_of_body(asked.value), asked.value)
+        value = asked.read()
+        job = read_body(job_of_body(value), value)
         draft, files = await draft_over(api, caller, job, claim)
     except FileprocError as exc:
-        raise _placed(exc, asked.pointer, exc.detail) from exc
+        raise _placed(exc, asked.pointer) from exc
     return Drafted(draft, files)

@@ -96,7 +96,9 @@ async def _answer(
     try:
         return await _served(request, handler, endpoint)
     except ConnectionError:
-        log.info("the client went away", method=request.method, path=request.path[:200])
+        # Not the path: in that of a share link stands all that it takes to follow it.
+        route = endpoint.path if endpoint is not None else "unmatched"
+        log.info("the client went away", method=request.method, route=route)
         return web.Response(status=_CLIENT_GONE)  # nobody receives it; the metrics do
     except (NotFoundError, UnauthorizedError) as exc:
         return _refuse(request, endpoint, await _or_lost(request, exc))

@@ -7,10 +7,11 @@ one parameter of the type that the template says.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import chain, islice
 from typing import Any, Final
 
 from fileproc.api.job_models import StepAsked
-from fileproc.api.reading import escape
+from fileproc.api.reading import MAX_SHOWN, segment
 from fileproc.api.template_models import TemplateRequest, Variable
 from fileproc.errors import InvalidRequestError
 from fileproc.operations import secret_params
@@ -35,7 +36,8 @@ def check(template: TemplateRequest) -> None:
     Raises:
         InvalidRequestError: one entry of `errors` for each thing that does not hold.
     """
-    if complaints := [*_bad_defaults(template), *_bad_places(template), *_secrets(template)]:
+    found = chain(_bad_defaults(template), _bad_places(template), _secrets(template))
+    if complaints := list(islice(found, MAX_SHOWN)):
         raise InvalidRequestError("The template is not valid.", errors=complaints)
 
 
@@ -49,12 +51,13 @@ def _bad_defaults(template: TemplateRequest) -> Iterator[Complaint]:
 def _bad_places(template: TemplateRequest) -> Iterator[Complaint]:
     used: set[str] = set()
     for step_name, step in template.steps.items():
-        for place, name in _placeholders(step.params, pointer_to(step_name, "params")):
+        for place, name in _placeholders(step.params):
             used.add(name)
             if name not in template.variables:
                 allowed = list(template.variables)
                 detail = f"There is no variable {name[:100]!r}."
-                yield {"pointer": place, "detail": detail, "allowed": allowed}
+                pointer = pointer_to(step_name, "params", *place)
+                yield {"pointer": pointer, "detail": detail, "allowed": allowed}
     for name in template.variables:
         if name not in used:
             yield {"pointer": f"/variables/{name}", "detail": "No step uses it."}
@@ -77,7 +80,7 @@ def open_steps(template: TemplateRequest) -> frozenset[str]:
     return frozenset(
         step_name
         for step_name, step in template.steps.items()
-        if any(name in needed for _, name in _placeholders(step.params, ""))
+        if any(name in needed for _, name in _placeholders(step.params))
     )
 
 
@@ -135,16 +138,16 @@ def _name_of(value: object) -> str | None:
     return None
 
 
-def _placeholders(value: object, pointer: str) -> Iterator[tuple[str, str]]:
-    """(where it stands, name of the variable); JSON is 32 levels deep at most."""
+def _placeholders(
+    value: object, place: tuple[str | int, ...] = ()
+) -> Iterator[tuple[Iterator[str], str]]:
+    """(segments of where it stands, name of the variable); JSON is 32 levels deep at most."""
     if (name := _name_of(value)) is not None:
-        yield pointer, name
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from _placeholders(item, f"{pointer}/{escape(key)}")
-    elif isinstance(value, list):
-        for place, item in enumerate(value):
-            yield from _placeholders(item, f"{pointer}/{place}")
+        yield map(segment, place), name
+    elif isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, item in items:
+            yield from _placeholders(item, (*place, key))
 
 
 def _replaced(value: Any, values: Mapping[str, Any]) -> Any:

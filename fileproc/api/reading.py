@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 MAX_DEPTH: Final = 32
 MAX_INTEGER: Final = 2**63
 MAX_VALUES: Final = 20_000  # each may become a complaint, and those cost a thousand times more
-_MAX_SHOWN = 40  # complaints of one request: enough to mend it, too few to blow up the answer
+MAX_PARAMETERS: Final = 1_000  # of one query
+MAX_SHOWN: Final = 40  # complaints of one request: enough to mend it, too few to blow up the answer
 _MAX_NAME = 100
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -42,24 +43,34 @@ def parse_json(body: bytes) -> Any:
         value = from_json(body, allow_inf_nan=False)
     except ValueError as exc:
         raise BadRequestError(f"The body is not valid JSON: {exc}.") from exc
-    _check_plain(value, "", MAX_DEPTH)
+    _check_plain(value, ())
     return value
 
 
-def _check_plain(value: Any, pointer: str, depth: int) -> None:
+def _check_plain(value: Any, place: tuple[str | int, ...]) -> None:
+    """Judge a value; of its place a text is made only for a complaint.
+
+    A name may be as long as the body: copied for each value below it, one request would take
+    minutes.
+    """
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise _unfit(pointer, "The number is too large.")
+            raise _unfit(_pointer(place), "The number is too large.")
     elif isinstance(value, int):
         if not -MAX_INTEGER <= value < MAX_INTEGER:
-            raise _unfit(pointer, "The number is too large.")
+            raise _unfit(_pointer(place), "The number is too large.")
     elif isinstance(value, dict | list):
-        if depth == 0:
-            raise _unfit(pointer[:200], f"JSON deeper than {MAX_DEPTH} levels is not taken.")
+        if len(place) == MAX_DEPTH:
+            detail = f"JSON deeper than {MAX_DEPTH} levels is not taken."
+            raise _unfit(_pointer(place)[:200], detail)
         items = value.items() if isinstance(value, dict) else enumerate(value)
         for name, item in items:
             if isinstance(item, dict | list | float | int):
-                _check_plain(item, f"{pointer}/{escape(str(name))}", depth - 1)
+                _check_plain(item, (*place, name))
+
+
+def _pointer(place: tuple[str | int, ...]) -> str:
+    return "".join(f"/{segment(name)}" for name in place)
 
 
 def _unfit(pointer: str, detail: str) -> BadRequestError:
@@ -69,6 +80,11 @@ def _unfit(pointer: str, detail: str) -> BadRequestError:
 def escape(name: str) -> str:
     """One segment of a JSON pointer (RFC 6901)."""
     return name.replace("~", "~0").replace("/", "~1")
+
+
+def segment(name: str | int) -> str:
+    """The same, of a name that may be as long as the request."""
+    return escape(str(name)[:_MAX_NAME])
 
 
 def read_body(model: type[Model], value: Any) -> Model:
@@ -89,17 +105,42 @@ def read_query(model: type[Model], query: MultiMapping[str]) -> Model:
     """Validate a query; a name may be repeated only where the model has a list.
 
     Raises:
+        BadRequestError: it has too many parameters.
         InvalidRequestError: as `read_body`.
     """
     if not query:
         empty: Model = _without(model)
         return empty
+    return read_gathered(model, gathered(query))
+
+
+def read_gathered(model: type[Model], query: Mapping[str, list[str]]) -> Model:
+    """As `read_query`, from all values of each name."""
+    lists = _lists(model)
+    values = _once({name: (found, name in lists) for name, found in query.items()})
     try:
-        return model.model_validate(_gathered(query, _lists(model)))
+        return model.model_validate(values)
     except ValidationError as exc:
         raise InvalidRequestError(
-            "The query is not valid.", errors=complaints(exc, model, None, query)
+            "The query is not valid.", errors=complaints(exc, model, None, values)
         ) from exc
+
+
+def gathered(query: MultiMapping[str]) -> dict[str, list[str]]:
+    """All values of each name of a query.
+
+    In one pass: a MultiDict takes quadratic time for the values of one name, so that a few thousand
+    `?a&a&a...` asked for one by one would stop this process for minutes.
+
+    Raises:
+        BadRequestError: there are too many.
+    """
+    if len(query) > MAX_PARAMETERS:
+        raise BadRequestError(f"A query has at most {MAX_PARAMETERS:,} parameters.")
+    found: dict[str, list[str]] = {}
+    for name, value in query.items():
+        found.setdefault(name, []).append(value)
+    return found
 
 
 def query_params(operation: Operation, query: Mapping[str, list[str]]) -> dict[str, Any]:
@@ -141,16 +182,15 @@ def _bad_params(
     )
 
 
-def _gathered(query: MultiMapping[str], lists: frozenset[str]) -> dict[str, Any]:
-    return _once({name: (query.getall(name), name in lists) for name in query})
-
-
 def _once(found: Mapping[str, tuple[list[str], bool]]) -> dict[str, Any]:
     twice = [name for name, (values, many) in found.items() if len(values) > 1 and not many]
     if twice:
         raise InvalidRequestError(
             "A parameter is given more than once.",
-            errors=[{"pointer": name[:_MAX_NAME], "detail": "Given twice."} for name in twice],
+            errors=[
+                {"pointer": name[:_MAX_NAME], "detail": "Given twice."}
+                for name in twice[:MAX_SHOWN]
+            ],
         )
     return {name: values if many else values[0] for name, (values, many) in found.items()}
 
@@ -186,7 +226,7 @@ def complaints(
     owner: str = "request",
 ) -> list[dict[str, Any]]:
     """One entry for each thing that does not hold; `pointer` None: names, not JSON pointers."""
-    errors = exc.errors(include_url=False, include_context=True)[:_MAX_SHOWN]
+    errors = exc.errors(include_url=False, include_context=True)[:MAX_SHOWN]
     return [_complaint(error, model, pointer, sent, owner) for error in errors]
 
 
@@ -196,8 +236,7 @@ def _complaint(
     if pointer is None:
         where = ".".join(str(part)[:_MAX_NAME] for part in error["loc"])
     else:
-        path = [part[:_MAX_NAME] for part in phrases.place(error, sent)]
-        where = "/".join([pointer, *map(escape, path)])
+        where = "/".join([pointer, *map(segment, phrases.place(error, sent))])
     entry: dict[str, Any] = {"pointer": where, "detail": phrases.sentence(error)}
     if error["type"] == "extra_forbidden":
         entry["detail"] = f"The {owner} has no {str(error['loc'][-1])[:_MAX_NAME]!r}."

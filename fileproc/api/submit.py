@@ -9,7 +9,6 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
-from multidict import MultiDict
 
 from fileproc.api.accepting import Accepted, accept, answer, wish_of
 from fileproc.api.access import check_scopes
@@ -26,7 +25,14 @@ from fileproc.api.forms import JobForm
 from fileproc.api.idempotency import Claim, claimed, key_of
 from fileproc.api.job_models import job_of_body
 from fileproc.api.queries import PutQuery, SubmitQuery
-from fileproc.api.reading import parse_json, query_params, read_body, read_query
+from fileproc.api.reading import (
+    gathered,
+    parse_json,
+    query_params,
+    read_body,
+    read_gathered,
+    read_query,
+)
 from fileproc.api.templates import draft_over
 from fileproc.api.uploads import Uploads, empty_file
 from fileproc.errors import InvalidRequestError, UnsupportedMediaTypeError
@@ -135,14 +141,9 @@ async def put_job(request: web.Request) -> web.StreamResponse:
 
 
 def _read_address(api: Api, operation: Operation, request: web.Request) -> tuple[Draft, PutQuery]:
-    ours: MultiDict[str] = MultiDict()
-    params: dict[str, list[str]] = {}
-    for name, value in request.query.items():
-        if name in _OURS:
-            ours.add(name, value)
-        else:
-            params.setdefault(name, []).append(value)
-    query = read_query(PutQuery, ours)
+    params = gathered(request.query)
+    ours = {name: params.pop(name) for name in list(params) if name in _OURS}
+    query = read_gathered(PutQuery, ours)
     return draft_from_query(api, operation, query_params(operation, params), query), query
 
 

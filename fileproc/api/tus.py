@@ -26,6 +26,7 @@ from fileproc.api.body import Body, media_type_of
 from fileproc.api.context import Api, api_of, caller_of
 from fileproc.api.direct import upload_id_of, view_of
 from fileproc.api.examination import give_up
+from fileproc.api.fields import MEDIA_TYPE
 from fileproc.api.file_models import TusQuery
 from fileproc.api.files import retention_of
 from fileproc.api.holds import Held, held
@@ -61,7 +62,9 @@ EXTENSIONS: Final = (
 )
 ALGORITHMS: Final = ("md5", "sha1", "sha256")
 MAX_METADATA: Final = 4096
+MAX_TYPE: Final = 100
 _NUMBER = re.compile(r"[0-9]{1,18}")
+_TYPE = re.compile(MEDIA_TYPE)
 _PAIR = re.compile(r"([!#-+.-~-]{1,100})(?: ([A-Za-z0-9+/]*={0,2}))?")
 
 
@@ -126,10 +129,16 @@ def _document(request: web.Request, size: int | None, retention_s: int) -> Uploa
         kind="tus",
         name=clean_name(name, fallback="") if name else "",
         size=size,
-        type=(told.get("filetype") or told.get("type") or "")[:100],
+        type=_media_type(told.get("filetype") or told.get("type") or ""),
         retention_s=retention_s,
         metadata=raw or None,
     )
+
+
+def _media_type(told: str) -> str:
+    """What a client says the file is, as far as it is a media type: it goes into a header."""
+    media_type = told.partition(";")[0].strip()
+    return media_type if len(media_type) <= MAX_TYPE and _TYPE.fullmatch(media_type) else ""
 
 
 def _metadata(raw: str) -> dict[str, str]:

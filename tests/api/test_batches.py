@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -224,6 +225,31 @@ async def test_what_is_no_batch_is_refused(serve: Any) -> None:
     await problem(answer, 415, "unsupported_media_type")
     await problem(await api.get("/v1/batches?cursor=x"), 400, "bad_request")
     await problem(await api.get("/v1/jobs?batch=x"), 422, "invalid_request")
+
+
+async def test_what_a_batch_is_made_of_is_made_when_its_turn_comes(serve: Any) -> None:
+    """A hundred thousand times the same, or nothing on a million lines, costs what was sent."""
+    api = await serve(max_batch_jobs=1_000, max_inputs=5)
+    photo = {"file_id": "file_01kqb4h0nme8atrb9rgb0yvm3j"}
+    many = {"operation": "file.probe", "inputs": [1] * 5}
+    answer = await send(api, {"each": many, "files": [photo] * 900})
+    document = await problem(answer, 422, "invalid_request")
+    assert document["errors"] == [
+        {"pointer": "/each/inputs", "detail": "With its file a job takes at most 5."}
+    ]
+    wrong = {"operation": "file.probe", **{f"x{number}": 1 for number in range(900)}}
+    answer = await send(api, {"each": wrong, "files": [photo] * 900})
+    document = await problem(answer, 422, "invalid_request")
+    assert [error["pointer"] for error in document["errors"][:2]] == ["/each/x0", "/each/x1"]
+    tracemalloc.start()
+    try:
+        answer = await api.post("/v1/batches", data=b"1\n" * 500_000, headers=NDJSON)
+        _, most_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    document = await problem(answer, 413, "too_large")
+    assert (document["limit"], document["limit_value"]) == ("max_batch_jobs", 1_000)
+    assert most_bytes < 30 * 1024 * 1024
 
 
 async def test_a_batch_beyond_the_quota_is_refused_whole(serve: Any, books: Books) -> None:

@@ -24,6 +24,7 @@ from fileproc.store import Role, file_of
 from fileproc.worker.janitor import Janitor
 from support.clock import step_clock
 from support.http import jpeg, noise, problem
+from support.surface import Someone
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -340,3 +341,28 @@ async def test_the_sweep_spares_what_is_under_way(
     assert await send(net, shown["parts"][0], noise(5 * MIB)) == 200
     assert (await api.delete(many["links"]["self"])).status == 204
     assert await send(net, shown["parts"][1], noise(5 * MIB)) >= 400
+
+
+async def test_who_may_only_look_gets_no_url_to_send_to(
+    serve: Any, store: Store, hands: Hands
+) -> None:
+    api = await serve(auth=Auth.REQUIRED)
+    keys = {
+        name: await Someone.of("acme", role, api, store, hands, scopes=scopes)
+        for name, role, scopes in (
+            ("user", Role.USER, ()),
+            ("viewer", Role.VIEWER, ()),
+            ("bound", Role.USER, ("operation:file.hash",)),
+        )
+    }
+    for asked in ({"size": 5}, {"size": 11 * MIB, "part_bytes": 5 * MIB}):
+        answer = await api.post("/v1/uploads", json=asked, headers=keys["user"].headers)
+        upload = await answer.json()
+        for name, someone in keys.items():
+            answer = await api.get(upload["links"]["self"], headers=someone.headers)
+            seen = await answer.json()
+            UploadView.model_validate(seen)
+            assert (seen["id"], seen["size"]) == (upload["id"], asked["size"])
+            assert bool(seen["put"] or seen["parts"]) is (name == "user")
+            assert ("X-Amz-Signature" in await answer.text()) is (name == "user")
+        await api.delete(upload["links"]["self"], headers=keys["user"].headers)

@@ -236,3 +236,21 @@ async def test_who_may_not_start_the_job_may_not_let_others(owner: Someone, stor
             "/v1/upload-tokens", json={"template": "thumbs"}, headers=bearer(key.token)
         )
         assert answer.status == status, (role, scopes)
+
+
+async def test_many_tokens_have_no_more_requests_than_one(
+    serve: Any, store: Store, hands: Hands
+) -> None:
+    """Whoever has a key makes as many tokens as it likes: a rate for each would be none."""
+    api = await serve(auth=Auth.REQUIRED, rate_read="4/hour", rate_patience_s=60)
+    someone = await Someone.of("acme", Role.USER, api, store, hands)
+    other = await Someone.of("other", Role.USER, api, store, hands)
+    for owner in (someone, other):
+        await api.put("/v1/templates/thumbs", json=THUMBS, headers=owner.headers)
+    tokens = [(await mint(someone))["token"] for _ in range(3)]
+    path = f"/v1/jobs/{(await (await send(someone, tokens[0])).json())['id']}"
+    answers = [await api.get(path, headers=bearer(token)) for token in tokens for _ in range(2)]
+    assert [answer.status for answer in answers] == [200, 200, 404, 404, 429, 429]
+    assert (await api.get(path, headers=someone.headers)).status == 200
+    theirs = await mint(other)
+    assert (await api.get(path, headers=bearer(theirs["token"]))).status == 404

@@ -9,8 +9,9 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jwt
 import pytest
@@ -26,6 +27,9 @@ from fileproc.ids import new_id
 from fileproc.settings import Auth, load_settings
 from support.http import problem
 from support.surface import bearer
+
+if TYPE_CHECKING:
+    from fileproc.store import Store
 
 ISSUER = "https://id.example/"
 AUDIENCE = "fileproc"
@@ -368,3 +372,22 @@ def test_settings_that_verify_nothing_are_refused(
         load_settings()
     assert complaint in caught.value.detail
     assert "sss" not in caught.value.detail
+
+
+async def test_an_upload_token_ends_with_the_token_it_was_made_with(
+    serve: Any, store: Store, key_file: Path
+) -> None:
+    api = await serve(**CONFIGURED, jwt_algorithm="RS256", jwt_jwks=str(key_file))
+    template = {"steps": {"hash": {"operation": "file.hash"}}}
+    now = int(time.time())
+    for ends, life_s in ((now + 120, 120), (now + 9_000, 600), (10**15, 600)):
+        headers = bearer(token(HEAD, claims(exp=ends)))
+        assert (await api.put("/v1/templates/t", json=template, headers=headers)).status == 200
+        answer = await api.post("/v1/upload-tokens", json={"template": "t"}, headers=headers)
+        view = await answer.json()
+        left = datetime.fromisoformat(view["expires_at"]).timestamp() - now
+        assert life_s - 1 <= left <= life_s + 60
+        info = await store.keys.authenticate(view["token"])
+        assert info is not None
+        assert info.expires_at is not None
+        assert abs(info.expires_at.timestamp() - now - left) < 1

@@ -437,3 +437,35 @@ async def test_put_that_fails_late_leaves_the_file_that_another_request_has_made
     go_on.set()
     assert (await first).status in {423, 503}
     assert await content_of(objects, await file_at(api, address)) == content
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "text/plain\r\nx-amz-acl: public-read",
+        "text/plain\n",
+        "text/pl\u00e4in",
+        "text/\U0001f600",
+        "text/pl\x00ain",
+        " ",
+        "x" * 3000,
+        "text/plain; charset=utf-8",
+    ],
+)
+async def test_no_type_of_a_client_breaks_the_request_to_the_storage(
+    api: Any, objects: ObjectStore, told: str
+) -> None:
+    """What stands in Upload-Metadata becomes a header there; small, in parts, and with a rest."""
+    metadata = {"Upload-Metadata": f"filename {encoded('a.txt')},filetype {encoded(told)}"}
+    address = await begin(api, 10, b"hello", **metadata)
+    assert (await patch(api, address, 5, b"world")).status == 204
+    file = await file_at(api, address)
+    assert await content_of(objects, file) == b"helloworld"
+    assert file["type"] == "text/plain"
+
+
+async def test_no_type_of_a_client_breaks_an_upload_in_parts(api: Any) -> None:
+    size = PART_BYTES + 5
+    told = encoded("video/mp4\r\nx-amz-acl: public-read")
+    address = await begin(api, size, noise(size), **{"Upload-Metadata": f"filetype {told}"})
+    assert (await file_at(api, address))["size"] == size

@@ -35,7 +35,7 @@ from fileproc.operations import Operation
 from fileproc.resources import Resources, in_use, open_resources
 from fileproc.settings import Auth, Settings, services
 from fileproc.store import lost
-from fileproc.telemetry import BUILD, get_logger
+from fileproc.telemetry import BUILD, REQUESTS_OPEN, get_logger
 
 log = get_logger(__name__)
 
@@ -109,6 +109,7 @@ def _resources(
             api = Api(settings, resources, _offered(settings), Rates(settings))
             api.tokens = Tokens(settings) if settings.jwt_algorithm is not None else None
             app[API] = api
+            REQUESTS_OPEN.set_function(lambda: api.open)
             app[HEALTH] = Health(api)
             chores = asyncio.create_task(_start_up(api, admin_token), name="start-up")
             try:

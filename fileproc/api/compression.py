@@ -32,6 +32,15 @@ def takes_gzip(request: web.Request) -> bool:
     return weights.get("gzip", weights.get("*", 0.0)) > 0
 
 
+def is_long(response: web.StreamResponse) -> bool:
+    """Whether there may be something to compress; most answers are short."""
+    return (
+        isinstance(response, web.Response)
+        and isinstance(response.body, bytes)
+        and len(response.body) >= LEAST_BYTES
+    )
+
+
 async def compress(request: web.Request, response: web.StreamResponse) -> None:
     """Compress the body in place, where that is worth it and asked for.
 

@@ -35,13 +35,15 @@ async def get_job(request: web.Request) -> web.StreamResponse:
     api, caller = api_of(request), caller_of(request)
     job_id = job_id_of(request)
     wait_s = read_query(GetQuery, request.query).wait if request.query_string else 0
+    outlooks, place = api.resources.store.outlooks, None
     if wait_s:
         job = await follow(api, request, job_id, caller.owner, wait_s)
         body = job_body(job)
     else:
+        place = outlooks.ahead(caller.owner, job_id)
         job, body = await api.resources.store.jobs.read(caller.owner, job_id, job_body)
     if not job.state.final:
-        outlook = await api.resources.store.outlooks.of(job)
+        outlook = await outlooks.of(job, place)
         body = with_outlook(body, outlook.position, outlook.eta_s)
     tag = str(job.version)
     headers = {"ETag": f'"{tag}"', "Cache-Control": "private, no-cache"}

@@ -17,7 +17,7 @@ from aiohttp import hdrs, web
 
 from fileproc.api import problems
 from fileproc.api.access import check_access
-from fileproc.api.compression import compress
+from fileproc.api.compression import compress, is_long
 from fileproc.api.context import API, CALLER, LOCAL, REQUEST_ID, Caller
 from fileproc.api.cors import allow, is_preflight, preflight
 from fileproc.api.endpoints import RateClass
@@ -36,7 +36,7 @@ from fileproc.errors import (
 )
 from fileproc.settings import Auth
 from fileproc.store import KeyInfo, lost
-from fileproc.telemetry import REFUSED, REQUESTS, REQUESTS_OPEN, get_logger
+from fileproc.telemetry import REFUSED, REQUESTS, get_logger
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler, Middleware
@@ -73,15 +73,14 @@ def boundary(endpoints: dict[Handler, Endpoint]) -> Middleware:
         structlog.contextvars.bind_contextvars(request_id=request_id)
         api = request.app[API]
         api.open += 1
-        REQUESTS_OPEN.inc()
         status = _CLIENT_GONE
         try:
             response = await _answer(request, handler, endpoint)
-            await compress(request, response)
+            if is_long(response):
+                await compress(request, response)
             status = response.status
         finally:
             api.answered()
-            REQUESTS_OPEN.dec()
             _observe(request, endpoint, status, perf_counter() - started)
         if api.draining:
             response.force_close()  # a connection kept alive would keep us

@@ -143,10 +143,14 @@ class Pipeline:
 
     async def command(self, *command: Any) -> Any:
         """Run one idempotent command; raises as `script`."""
+        return await self.ask(*command)
+
+    def ask(self, *command: Any) -> asyncio.Future[Any]:
+        """As `command`, for who asks several at once, in one round trip, and awaits them later."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append((command, future))
         self._start()
-        return await future
+        return future
 
     async def now_ms(self) -> int:
         """Redis' clock, ms since 1970: the one by which everything is dated; raises as `script`."""

@@ -5,11 +5,12 @@ Both are looked up when somebody asks, never written down. What cannot be known 
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from fileproc.jobs import Job, JobState, Move
 from fileproc.store.connection import Pipeline
@@ -23,6 +24,8 @@ PACE_S: Final = 60  # of which starts of jobs are counted
 FRESH_S: Final = 1.0  # so long an answer is given again
 _MOST_KEPT: Final = 10_000
 
+Place = asyncio.Future[Any]  # the rank among those that wait, once Redis has told it
+
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
@@ -32,18 +35,50 @@ class Outlook:
     eta_s: float | None = None
 
 
+class _Kept(NamedTuple):
+    """An outlook that was given; `lane` is where the job waited, if it did."""
+
+    at: float
+    owner: str
+    version: int
+    lane: str | None
+    outlook: Outlook
+
+
+def _heard(place: Place) -> None:
+    """Nobody may want it in the end: then nobody is told of its error either."""
+    if not place.cancelled():
+        place.exception()
+
+
 class Outlooks:
     def __init__(self, pipeline: Pipeline, keys: Keys, costs: Costs, history: History) -> None:
         self._pipeline = pipeline
         self._keys = keys
         self._costs = costs
         self._history = history
-        self._kept: dict[tuple[str, int], tuple[float, Outlook]] = {}
+        self._kept: dict[str, _Kept] = {}
         self._sums: dict[str, tuple[float, Sums | None]] = {}
         self._starts: Counter[str] = Counter()  # by owner, in the last minute
         self._counted_at = 0.0
 
-    async def of(self, job: Job) -> Outlook:
+    def ahead(self, owner: str, job_id: str) -> Place | None:
+        """Ask for the place of a job that waited when it was asked for last, before it is read.
+
+        So both travel in one round trip, for who polls; `of` takes what is returned. If the job has
+        begun to wait only between the two, it has the first place for a second.
+        """
+        kept = self._kept.get(job_id)
+        # For others than the owner no more is done than for what never was.
+        if kept is None or kept.lane is None or kept.owner != owner:
+            return None
+        if monotonic() - kept.at < FRESH_S:
+            return None
+        place = self._pipeline.ask("ZRANK", self._keys.wait(kept.lane, owner), job_id)
+        place.add_done_callback(_heard)
+        return place
+
+    async def of(self, job: Job, place: Place | None = None) -> Outlook:
         """The outlook of this job, at most a second old.
 
         Raises:
@@ -51,15 +86,19 @@ class Outlooks:
         """
         if job.state not in {JobState.QUEUED, JobState.RUNNING}:
             return Outlook()
-        key, now = (job.id, job.version), monotonic()
-        found = self._kept.get(key)
-        if found is not None and now - found[0] < FRESH_S:
-            return found[1]
+        now = monotonic()
+        kept = self._kept.get(job.id)
+        if kept is not None and kept.version == job.version and now - kept.at < FRESH_S:
+            return kept.outlook
         if len(self._kept) >= _MOST_KEPT:
             self._kept.clear()
-        outlook = await (self._running(job) if job.state is JobState.RUNNING else self._queued(job))
-        self._kept[key] = now, outlook
-        return outlook
+        lane = None
+        if job.state is JobState.RUNNING:
+            found = await self._running(job)
+        else:
+            found, lane = await self._queued(job, place), job.lane
+        self._kept[job.id] = _Kept(now, job.owner, job.version, lane, found)
+        return found
 
     async def _running(self, job: Job) -> Outlook:
         takes_s = await self._takes_s(job)
@@ -69,9 +108,11 @@ class Outlooks:
         # One that takes longer than those before it may take any time.
         return Outlook(eta_s=round(left_s, 1) if left_s > 0 else None)
 
-    async def _queued(self, job: Job) -> Outlook:
+    async def _queued(self, job: Job, place: Place | None) -> Outlook:
         takes_s = await self._takes_s(job)
-        rank = await self._pipeline.command("ZRANK", self._keys.wait(job.lane, job.owner), job.id)
+        if place is None:
+            place = self._pipeline.ask("ZRANK", self._keys.wait(job.lane, job.owner), job.id)
+        rank = await place
         position = 1 if rank is None else int(rank) + 1  # else it is among those to be taken next
         pace = self._starts_per_s(job.owner)
         if takes_s is None or not pace:

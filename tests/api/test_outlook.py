@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from fileproc.api.context import API
 from fileproc.jobs import Usage
-from fileproc.store import outlook
+from fileproc.settings import Auth
+from fileproc.store import Role, Store, outlook
 from support.events import following
-from support.http import Hands, submit
+from support.http import Hands, problem, submit
 from support.waiting import eventually
 
 # So many go to the list of what is taken next, whatever the order there.
@@ -37,6 +39,42 @@ async def test_a_waiting_job_tells_its_place_and_nothing_it_cannot_know(
         first = await reader.next()
         assert first is not None
         assert first.data["queue_position"] == 2
+
+
+async def test_who_polls_gets_the_place_in_the_round_trip_that_reads_the_job(
+    serve: Any, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outlook, "FRESH_S", 0)
+    api = await serve(auth=Auth.REQUIRED, rate_read="off", rate_submit="off")
+    acme, other = [
+        {"Authorization": f"Bearer {(await store.keys.create(owner, Role.USER)).token}"}
+        for owner in ("acme", "other")
+    ]
+    jobs = [
+        await (await api.put("/v1/jobs/file.probe", data=b"x", headers=acme)).json()
+        for _ in range(SHORT_LIST + 2)
+    ]
+    path = jobs[-1]["links"]["self"]
+    pipeline = api.server.app[API].resources.store.pipeline
+    sent: list[list[str]] = []
+    real = pipeline._round_trip
+
+    async def seen(commands: list[tuple[Any, ...]]) -> list[Any]:
+        sent.append([command[0] for command in commands])
+        replies: list[Any] = await real(commands)
+        return replies
+
+    monkeypatch.setattr(pipeline, "_round_trip", seen)
+    for _ in range(3):
+        assert (await (await api.get(path, headers=acme)).json())["queue_position"] == 2
+    assert ["ZRANK", "HGETALL"] in sent[-3:]
+    sent.clear()
+    await problem(await api.get(path, headers=other), 404, "not_found")
+    assert "ZRANK" not in str(sent)
+    # Once it is over it has no place, whatever was asked ahead.
+    await api.post(jobs[-1]["links"]["cancel"], headers=acme)
+    found = await (await api.get(path, headers=acme)).json()
+    assert (found["state"], found["queue_position"]) == ("canceled", None)
 
 
 async def test_when_a_job_is_done_is_learned_from_those_before_it(

@@ -96,8 +96,7 @@ async def _answer(
         return await _served(request, handler, endpoint)
     except ConnectionError:
         # Not the path: in that of a share link stands all that it takes to follow it.
-        route = endpoint.path if endpoint is not None else "unmatched"
-        log.info("the client went away", method=request.method, route=route)
+        log.info("the client went away", method=request.method, route=endpoint and endpoint.path)
         return web.Response(status=_CLIENT_GONE)  # nobody receives it; the metrics do
     except (NotFoundError, UnauthorizedError) as exc:
         return _refuse(request, endpoint, await _or_lost(request, exc))

@@ -24,7 +24,8 @@ from support.receiver import Receiver, receiving
 FAILING = 0.2  # of the answers
 AT_ONCE = 24  # jobs
 SETTLING_S = 240.0
-EVENTS = ("job.accepted", "job.succeeded")  # of each job; those that run again start again
+# Two come of each job: whose workers are killed too often fails. Those that run again start again.
+EVENTS = ("job.accepted", "job.succeeded", "job.failed")
 SETTINGS = {
     "FILEPROC_OUTBOUND_ALLOW": "127.0.0.0/8",
     "FILEPROC_OUTBOUND_PORTS": "1-65535",
@@ -116,7 +117,9 @@ async def webhooks_fail(stage: Stage, jobs: int, kills: int) -> None:
                 stage.cluster.kill(role)
                 stage.counts["kills"] += 1
                 killed += 1
-        events = {(job, kind) for job in await wanted for kind in EVENTS}
+        events = set()
+        for job in await wanted:
+            events |= {(job, "job.accepted"), (job, f"job.{stage.history.seen[job][-1].state}")}
         missing = await _settled(book, events)
         stage.figures["webhooks: events, attempts, failed answers, kills"] = (
             f"{len(events)}, {book.attempts}, {book.failed}, {killed}"

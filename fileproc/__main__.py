@@ -230,8 +230,9 @@ def _tell_of_rebuild(done: Rebuilt, *, dry_run: bool) -> None:
     if done.deleted:
         click.echo(f"{done.deleted} jobs had been deleted and {verb} deleted again")
     click.echo(
-        f"{done.keys} keys, {done.batches} batches, {done.templates} templates, {done.files} files "
-        f"of their own and the settings of {done.owners} owners are in the journal"
+        f"{done.keys} keys, {done.batches} batches, {done.schedules} schedules, {done.templates} "
+        f"templates, {done.files} files of their own and the settings of {done.owners} owners are "
+        "in the journal"
     )
     click.echo(f"{done.webhooks} webhooks, and {done.deliveries} deliveries that are not over")
     moment = f"up to {_time(done.up_to)}" if done.up_to else "and it is empty"

@@ -8,7 +8,7 @@ import re
 import time
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-_PATTERN = re.compile(r"(?:job|batch|file|key|upload|wrk|wh|msg)_[0-7][0-9a-hjkmnp-tv-z]{25}")
+_PATTERN = re.compile(r"(?:job|batch|file|key|sched|upload|wrk|wh|msg)_[0-7][0-9a-hjkmnp-tv-z]{25}")
 
 
 def _uuid7() -> int:

@@ -239,6 +239,16 @@ class Settings(BaseSettings):
     max_links_per_owner: Positive = Field(
         10_000, description="Share links that one owner may have, with those of the last week."
     )
+    max_schedules_per_owner: Positive = Field(50, description="Schedules that one owner may have.")
+    min_schedule_interval_s: Positive = Field(
+        60, description="The least time between two firings of a schedule, by its cron expression."
+    )
+    max_schedule_jobs: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        1000, description="Jobs that one firing of a schedule makes; the next one gets the rest."
+    )
+    max_schedule_objects: Positive = Field(
+        20_000, description="Objects below the prefix of a schedule, all of which it remembers."
+    )
     stream_life_s: PositiveSeconds = Field(
         900, description="An event stream ends after so long; its reader comes back, with its key."
     )

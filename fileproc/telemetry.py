@@ -41,6 +41,14 @@ VISITORS_REFUSED = Counter(
     ("why",),
 )
 STREAMS_ENDED = Counter("fileproc_event_streams_ended_total", "Streams ended, by why", ("reason",))
+SCHEDULES_FIRED = Counter(
+    "fileproc_schedule_firings_total", "Firings of schedules that ended, by outcome", ("outcome",)
+)
+SCHEDULES_LATE = Histogram(
+    "fileproc_schedule_late_seconds",
+    "By how much schedules were fired after they were due",
+    buckets=_WORK_BUCKETS,
+)
 LIMITS_HIT = Counter("fileproc_limits_hit_total", "How often a limit was hit", ("limit",))
 RATES_UNCHECKED = Counter(
     "fileproc_rates_unchecked_total", "Requests let through because Redis did not say their rate"

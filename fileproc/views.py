@@ -283,6 +283,7 @@ def batch_view(batch: Batch) -> dict[str, Any]:
         "labels": batch.document.labels,
         "metadata": batch.document.metadata,
         "webhook": batch.document.webhook,
+        "schedule": batch.document.schedule,
         "total": batch.total,
         **batch_progress(batch),
         "created_at": batch.created_at,

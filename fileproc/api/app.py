@@ -22,8 +22,9 @@ from fileproc import __version__, operations
 from fileproc.api import openapi, tus
 from fileproc.api.body import not_yet
 from fileproc.api.context import API, Api
-from fileproc.api.docs import DOCS, Docs
+from fileproc.api.docs import DOCS, make_docs
 from fileproc.api.endpoints import Handle
+from fileproc.api.firing import Firing
 from fileproc.api.health import HEALTH, Health, announce
 from fileproc.api.middleware import add_headers, boundary
 from fileproc.api.rates import Rates
@@ -86,8 +87,7 @@ def make_app(settings: Settings, opener: Opener = open_resources) -> web.Applica
         for address in addresses(endpoint, offered):
             for method in methods:
                 app.router.add_route(method, address, endpoint.handle, expect_handler=not_yet)
-    with_keys = settings.auth is Auth.REQUIRED
-    app[DOCS] = Docs(lambda: openapi.build(ENDPOINTS, offered, keys=with_keys))
+    app[DOCS] = make_docs(openapi.build(ENDPOINTS, offered, keys=settings.auth is Auth.REQUIRED))
     app.on_response_prepare.append(add_headers)
     app.on_response_prepare.append(tus.add_headers)
     app.on_shutdown.append(_drain)
@@ -111,13 +111,16 @@ def _resources(
             app[API] = api
             REQUESTS_OPEN.set_function(lambda: api.open)
             app[HEALTH] = Health(api)
-            chores = asyncio.create_task(_start_up(api, admin_token), name="start-up")
+            chores = [
+                asyncio.create_task(_start_up(api, admin_token), name="start-up"),
+                asyncio.create_task(Firing(api).run(), name="schedules"),
+            ]
             try:
                 yield
             finally:
-                chores.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await chores
+                for chore in chores:
+                    chore.cancel()
+                await asyncio.gather(*chores, return_exceptions=True)
                 await api.close()
                 await api.rates.close()
 

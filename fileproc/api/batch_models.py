@@ -93,6 +93,7 @@ class BatchView(BaseModel):
     labels: dict[str, str]
     metadata: dict[str, Any]
     webhook: JobHook | None = Field(description="Where its end is told.")
+    schedule: str | None = Field(description="Id of the schedule that made it.")
     total: int
     counts: BatchCounts
     progress: BatchProgress

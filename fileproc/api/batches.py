@@ -49,30 +49,46 @@ async def create_batch(request: web.Request) -> web.StreamResponse:
     document, asked = await read_batch(api, request)
     async with claimed(api, caller, key) as claim:
         jobs = await drafted(api, caller, asked, claim)
-        new = await _new_batch(api, caller, document, jobs, claim)
+        new = await new_batch(api, caller, document, jobs, claim)
         if isinstance(claim, Replay):
             batch_id = _replayed(claim, new)
         else:
-            if document.webhook or any(job.draft.webhook for job in jobs):
-                await api.resources.store.webhooks.ensure_jobs(caller.owner)
-            crash_point("before-accept")
-            batch_id = await api.resources.store.batches.accept(new)
-            crash_point("accepted")
+            batch_id = await accept_batch(api, new)
     batch = await api.resources.store.batches.get(caller.owner, batch_id)
     headers = {"Location": batch_path(batch_id), "Retry-After": str(POLL_HINT_S)}
-    if batch_id == new.id:
-        for job in jobs:
-            SUBMITTED.labels(job.draft.plan.name).inc()
-    else:
+    if batch_id != new.id:
         headers["Idempotency-Replayed"] = "true"
     return web.Response(
         body=to_json(batch_view(batch)), status=202, headers=headers, content_type=_JSON
     )
 
 
-async def _new_batch(
+async def accept_batch(api: Api, new: NewBatch) -> str:
+    """Write a batch and its jobs down, or nothing; returns its id, or that of an earlier one.
+
+    Raises:
+        FileprocError: as `Batches.accept`.
+    """
+    store = api.resources.store
+    if new.document.webhook or any(job.document.webhook for job in new.jobs):
+        await store.webhooks.ensure_jobs(new.owner)
+    crash_point("before-accept")
+    batch_id = await store.batches.accept(new)
+    crash_point("accepted")
+    if batch_id == new.id:
+        for job in new.jobs:
+            SUBMITTED.labels(job.document.operation).inc()
+    return batch_id
+
+
+async def new_batch(
     api: Api, caller: Caller, document: BatchDocument, jobs: list[Drafted], claim: Claim
 ) -> NewBatch:
+    """A batch of these jobs, under a new id.
+
+    Raises:
+        UrlNotAllowedError, ForbiddenError: see `new_job`.
+    """
     batch_id = new_id("batch")
     marks = [[job.draft.asked(), [info.file_id for info in job.inputs]] for job in jobs]
     made = [

@@ -25,6 +25,7 @@ class Tag(StrEnum):
     TUS = "Resumable uploads"
     JOBS = "Jobs"
     BATCHES = "Batches"
+    SCHEDULES = "Schedules"
     TEMPLATES = "Templates"
     KEYS = "Keys"
     LIMITS = "Limits"

@@ -200,6 +200,7 @@ BATCH: Final[dict[str, Any]] = {
     "labels": {"album": "summer"},
     "metadata": {},
     "webhook": None,
+    "schedule": None,
     "total": 250,
     "counts": {
         "awaiting_upload": 0,

@@ -78,7 +78,7 @@ async def read_batch(api: Api, request: web.Request) -> tuple[BatchDocument, lis
     elif media_type in MANIFESTS:
         query = read_query(BatchQuery, request.query)
         labels = dict(pair.split("=", 1) for pair in query.labels)
-        hook = _hook(api, query.webhook, "webhook")
+        hook = batch_hook(api, query.webhook, "webhook")
         document = BatchDocument(name=query.name, labels=labels, webhook=hook)
         asked = await _from_manifest(api, request)
     else:
@@ -104,12 +104,17 @@ async def _from_json(api: Api, request: web.Request) -> tuple[BatchDocument, lis
         name=asked.name,
         labels=asked.labels,
         metadata=asked.metadata,
-        webhook=_hook(api, asked.webhook.url if asked.webhook else None, "/webhook/url"),
+        webhook=batch_hook(api, asked.webhook.url if asked.webhook else None, "/webhook/url"),
     )
     return document, list(_jobs_of(api, asked))
 
 
-def _hook(api: Api, url: str | None, pointer: str) -> JobHook | None:
+def batch_hook(api: Api, url: str | None, pointer: str) -> JobHook | None:
+    """Where the end of a batch is told.
+
+    Raises:
+        UrlNotAllowedError: it must not be called; `pointer` is where the request names it.
+    """
     if url is None:
         return None
     check_hook_url(api, url, pointer)
@@ -171,7 +176,7 @@ def _invalid(pointer: str, detail: str) -> InvalidRequestError:
     return InvalidRequestError(detail, errors=[{"pointer": pointer, "detail": detail}])
 
 
-def _placed(exc: FileprocError, root: str) -> FileprocError:
+def placed(exc: FileprocError, root: str) -> FileprocError:
     """The complaint with its place in the batch."""
     complaints = exc.errors or [{"pointer": "", "detail": exc.detail}]
     exc.errors = [{**error, "pointer": f"{root}{error['pointer']}"} for error in complaints]
@@ -189,7 +194,7 @@ async def drafted(api: Api, caller: Caller, asked: Sequence[Asked], claim: Claim
     for lot in _lots(asked):
         await asyncio.sleep(0)  # others have requests too
         outcomes = await asyncio.gather(
-            *(_drafted(api, caller, one, claim) for one in lot), return_exceptions=True
+            *(draft_one(api, caller, one, claim) for one in lot), return_exceptions=True
         )
         for outcome in outcomes:
             if isinstance(outcome, Drafted):
@@ -228,11 +233,16 @@ def _for_all(refusals: Sequence[FileprocError], lot: Sequence[Asked]) -> bool:
     return lot[0].alike and any(isinstance(exc, InvalidRequestError) for exc in refusals)
 
 
-async def _drafted(api: Api, caller: Caller, asked: Asked, claim: Claim) -> Drafted:
+async def draft_one(api: Api, caller: Caller, asked: Asked, claim: Claim) -> Drafted:
+    """One job, judged as if it came alone.
+
+    Raises:
+        FileprocError: it cannot be accepted; `errors` name the place in the request.
+    """
     try:
         value = asked.read()
         job = read_body(job_of_body(value), value)
         draft, files = await draft_over(api, caller, job, claim)
     except FileprocError as exc:
-        raise _placed(exc, asked.pointer) from exc
+        raise placed(exc, asked.pointer) from exc
     return Drafted(draft, files)

@@ -21,6 +21,8 @@ from fileproc.api.idempotency import REQUEST_HEADER
 from fileproc.api.openapi_answers import responses_of
 from fileproc.api.openapi_schemas import REF, Json, inlined, params_schema, pascal, schemas_of
 from fileproc.api.queries import PutQuery
+from fileproc.api.schedule_models import PATTERN as SCHEDULE_PATTERN
+from fileproc.api.schedule_models import SCHEDULE_ID
 from fileproc.api.webhook_models import DELIVERY_ID, WEBHOOK_ID
 from fileproc.jobs import LANES
 from fileproc.operations import Operation
@@ -34,6 +36,7 @@ _TAGS: Final = {
     Tag.TUS: "tus 1.0.0: uploads that go on after a broken connection; any tus client will do.",
     Tag.JOBS: "Follow jobs, fetch their results, cancel, repeat or delete them.",
     Tag.BATCHES: "Many jobs in one request, counted and canceled together.",
+    Tag.SCHEDULES: "Jobs that recur: by a cron expression, over a URL or what is new in a bucket.",
     Tag.TEMPLATES: "Pipelines that are kept by name, in versions, and filled in by jobs.",
     Tag.LIMITS: "What bounds you, and how much of it is used.",
     Tag.ADMIN: "What each owner is granted, and holding jobs back. For keys of the role admin.",
@@ -86,6 +89,10 @@ _PATH_PARAMETERS: Final[dict[str, Json]] = {
             "pattern": "^batch_[0-7][0-9a-hjkmnp-tv-z]{25}$",
             "examples": ["batch_01kqb4h0nme8atrb9rgb0yvm3m"],
         },
+    },
+    "schedule": {
+        "description": "Id of the schedule.",
+        "schema": {"type": "string", "pattern": SCHEDULE_PATTERN, "examples": [SCHEDULE_ID]},
     },
     "owner": {
         "description": "Name of the owner.",

@@ -107,10 +107,34 @@ class Rates:
         address = address_of(request.remote, said, self._proxies)
         await self._admit(request, kind, f"address-{address}")
 
+    async def admit_firing(self, owner: str) -> None:
+        """Count what a schedule does, for which there is no request, as a submission of its owner.
+
+        Raises:
+            RateLimitError: it is one too many.
+        """
+        await self._count(RateClass.SUBMIT, f"owner-{owner}")
+
     async def _admit(self, request: web.Request, kind: RateClass, who: str) -> None:
+        try:
+            standing = await self._count(kind, who)
+        except RateLimitError as exc:
+            rate, wait_s = self._rates[kind], exc.retry_after_s
+            if rate is not None and wait_s is not None:
+                request[STANDING] = Standing(kind, rate, 0, wait_s)
+            raise
+        if standing is not None:
+            request[STANDING] = standing
+
+    async def _count(self, kind: RateClass, who: str) -> Standing | None:
+        """What is left; None: it is not counted, or cannot be now.
+
+        Raises:
+            RateLimitError: it is one too many.
+        """
         rate = self._rates[kind]
         if rate is None:
-            return
+            return None
         book = self._book(kind, who, rate)
         now = monotonic()
         if book.permits <= 0 or now >= book.stale_at:
@@ -123,13 +147,12 @@ class Rates:
             if monotonic() < self._rest_until:
                 # What costs anything needs Redis, and is refused by itself while it is away.
                 RATES_UNCHECKED.inc()
-                return
+                return None
             if wait_s:
-                request[STANDING] = Standing(kind, rate, 0, math.ceil(wait_s))
                 raise _refusal(kind, rate, math.ceil(wait_s))
         book.permits -= 1
         reset_s = max(0, math.ceil(book.reset_at - now))
-        request[STANDING] = Standing(kind, rate, book.left + book.permits, reset_s)
+        return Standing(kind, rate, book.left + book.permits, reset_s)
 
     def _book(self, kind: RateClass, who: str, rate: Rate) -> _Book:
         book = self._books.get((kind, who))

@@ -25,6 +25,7 @@ from fileproc.api import (
     results,
     retries,
     retry_models,
+    schedule_routes,
     stream_routes,
     submit,
     template_models,
@@ -274,6 +275,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         scoped=True,
     ),
     *BATCH_ENDPOINTS,
+    *schedule_routes.ENDPOINTS,
     *file_routes.ENDPOINTS,
     # --- templates -----------------------------------------------------------------------------
     Endpoint(

@@ -7,7 +7,7 @@ our own making. Only what every S3 server does alike is used: no conditional wri
 lifecycle rules, no presigned POST, contiguous part numbers.
 """
 
-from fileproc.objects.connected import Connections, open_connections
+from fileproc.objects.connected import Connections, Found, open_connections
 from fileproc.objects.files import file_chunks, removed_on_error, save
 from fileproc.objects.keys import (
     attempt_prefix,
@@ -24,6 +24,7 @@ from fileproc.objects.s3 import S3ObjectStore, open_object_store
 
 __all__ = [
     "Connections",
+    "Found",
     "ObjectInfo",
     "ObjectStore",
     "S3ObjectStore",

@@ -9,7 +9,7 @@ from typing import Any
 
 from fileproc.connections import Connection, parse_connections, place_of
 from fileproc.errors import UrlNotAllowedError
-from fileproc.objects.s3 import Clients, S3ObjectStore, open_clients
+from fileproc.objects.s3 import Clients, S3ObjectStore, bordered, open_clients
 from fileproc.settings import Settings
 
 
@@ -22,6 +22,26 @@ class _Bucket(S3ObjectStore):
 
     def _target(self, key: str) -> dict[str, Any]:
         return {"Bucket": self._bucket, "Key": self._prefix + key}
+
+    async def found(self, prefix: str) -> AsyncGenerator[Found]:
+        """All objects below a prefix, in the order of their keys."""
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self._bucket, Prefix=self._prefix + prefix
+        )
+        async for page in bordered(pages, "list_objects_v2"):
+            for listed in page.get("Contents", []):
+                key = listed["Key"].removeprefix(self._prefix)
+                # Not every server has ETags; what is written anew differs in one of the two.
+                mark = listed.get("ETag") or f"{listed['LastModified']} {listed['Size']}"
+                yield Found(key, mark.strip('"'))
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An object as listed; `mark` changes with its content."""
+
+    key: str
+    mark: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +72,16 @@ class Connections:
         """
         bucket, key = self._place(owner, url, write=True)
         await bucket.put_stream(key, chunks, content_type=content_type, shared=True)
+
+    def list(self, owner: str, url: str) -> AsyncGenerator[Found]:
+        """The objects whose keys begin as that of the URL; their keys are whole.
+
+        Raises:
+            UrlNotAllowedError: the owner may not read there.
+            ObjectMissingError, StorageUnavailableError: at any step.
+        """
+        bucket, key = self._place(owner, url, write=False)
+        return bucket.found(key)
 
     def check(self, owner: str, url: str, *, write: bool) -> None:
         """Raises UrlNotAllowedError if the owner may not use that."""

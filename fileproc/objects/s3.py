@@ -282,7 +282,7 @@ class S3ObjectStore:
         if start_after:
             request["StartAfter"] = start_after
         pages = self._client.get_paginator("list_objects_v2").paginate(**request)
-        async for page in _bordered(pages, "list_objects_v2"):
+        async for page in bordered(pages, "list_objects_v2"):
             now = _date_of(page)
             for found in page.get("Contents", []):
                 modified = found["LastModified"].astimezone(UTC)
@@ -294,7 +294,7 @@ class S3ObjectStore:
     ) -> int:
         count = 0
         pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket)
-        async for page in _bordered(pages, "list_multipart_uploads"):
+        async for page in bordered(pages, "list_multipart_uploads"):
             before = _date_of(page) - timedelta(seconds=older_than_s)
             for upload in page.get("Uploads", []):
                 if upload["Initiated"] > before or (wanted and await wanted(upload["Key"])):
@@ -358,7 +358,7 @@ def _date_of(page: Any) -> datetime:
         return datetime.now(UTC)
 
 
-async def _bordered(pages: AsyncIterable[Any], call: str) -> AsyncIterator[Any]:
+async def bordered(pages: AsyncIterable[Any], call: str) -> AsyncIterator[Any]:
     """The same pages, with our errors."""
     steps = aiter(pages)
     while True:

@@ -48,6 +48,18 @@ from fileproc.store.owners import Grant, Limits, Owner, Owners
 from fileproc.store.queue import POP_BLOCK_S, Lease, Queue, Settlement, Verdict
 from fileproc.store.remembered import Remembered
 from fileproc.store.reserve import Reserve
+from fileproc.store.schedules import (
+    MOST_RUNS,
+    Claim,
+    Fired,
+    Run,
+    RunError,
+    RunOutcome,
+    SchedulePage,
+    Schedules,
+    StoredSchedule,
+    Trigger,
+)
 from fileproc.store.schema import check_schema, ensure_schema
 from fileproc.store.subscription import Break, Progressed, Subscription
 from fileproc.store.templates import StoredTemplate, Templates
@@ -62,6 +74,7 @@ __all__ = [
     "KEEP_S",
     "KEY_LIFE_S",
     "MOST_DAYS",
+    "MOST_RUNS",
     "TOMBSTONE_S",
     "ApiKeys",
     "Batch",
@@ -69,6 +82,7 @@ __all__ = [
     "BatchPage",
     "Batches",
     "Break",
+    "Claim",
     "Cost",
     "Costs",
     "DayUsage",
@@ -78,6 +92,7 @@ __all__ = [
     "Event",
     "EventFeed",
     "FilePage",
+    "Fired",
     "Grant",
     "Heartbeat",
     "JobFilter",
@@ -111,15 +126,22 @@ __all__ = [
     "Reservation",
     "Restored",
     "Role",
+    "Run",
+    "RunError",
+    "RunOutcome",
+    "SchedulePage",
+    "Schedules",
     "Settlement",
     "Span",
     "Store",
     "StoreHealth",
     "StoredFile",
+    "StoredSchedule",
     "StoredTemplate",
     "Subscription",
     "Templates",
     "Topic",
+    "Trigger",
     "Upload",
     "UploadDocument",
     "Uploads",
@@ -158,6 +180,7 @@ class Store:
     webhooks: Webhooks
     deliveries: Deliveries
     links: Links
+    schedules: Schedules
     outlooks: Outlooks
     queue: Queue
     upkeep: Upkeep
@@ -240,6 +263,7 @@ async def open_store(settings: Settings, *, worker: str | None = None) -> AsyncI
             webhooks=Webhooks(pipeline, names, settings),
             deliveries=Deliveries(pipeline, names, settings),
             links=Links(pipeline, names, most=settings.max_links_per_owner),
+            schedules=Schedules(pipeline, names, most=settings.max_schedules_per_owner),
             queue=Queue(
                 pipeline,
                 popping,

@@ -27,6 +27,7 @@ from fileproc.store.jobs import TOMBSTONE_S, Jobs, NewJob
 from fileproc.store.keys import Keys
 from fileproc.store.owners import Limits, quota_error
 from fileproc.store.records import when
+from fileproc.store.schedules import Fired
 
 OPEN_S = 60  # a batch whose maker died is withdrawn after this; it is renewed with each portion
 AT_ONCE = 200  # jobs in a portion
@@ -34,17 +35,21 @@ ENDED_AT_ONCE = 20
 
 
 class BatchDocument(Record):
-    """What its owner says of a batch."""
+    """What its owner says of a batch; `schedule` is the id of the one that made it."""
 
     name: str | None = None
     labels: dict[str, str] = Field(default_factory=dict)
     metadata: dict[str, Any] = Field(default_factory=dict)
     webhook: JobHook | None = None
+    schedule: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class NewBatch:
-    """A batch to accept; the jobs name it in their documents."""
+    """A batch to accept; the jobs name it in their documents.
+
+    `fired` is what ends the firing of the schedule that makes it: it is valid only if that is.
+    """
 
     id: str
     owner: str
@@ -52,6 +57,7 @@ class NewBatch:
     jobs: list[NewJob]
     reservation: Reservation | None = None
     fingerprint: str = "-"
+    fired: Fired | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +102,7 @@ class Batches:
         Raises:
             QuotaError, BacklogError, NotFoundError, StoreUnavailableError: see `Jobs.accept`.
             IdempotencyInFlightError, IdempotencyMismatchError: another request has the key.
+            GoneError: it took too long, or another has taken its firing over.
         """
         await self._open(new)
         try:
@@ -133,6 +140,7 @@ class Batches:
         reply = await self._pipeline.script(
             *("batch", "seal", new.id, held.key_hash if held else "", new.fingerprint),
             *(held.token if held else "", LIFE_S),
+            *((new.fired.schedule_id, *new.fired.for_scripts()) if new.fired else ()),
         )
         match reply:
             case ["ok", _]:

@@ -28,6 +28,7 @@ from fileproc.store.jobs import TOMBSTONE_S
 from fileproc.store.keys import Keys
 from fileproc.store.link_memory import LinkMemory
 from fileproc.store.remembered import Remembered, advance
+from fileproc.store.schedule_memory import ScheduleMemory
 from fileproc.store.shelf import Shelf
 from fileproc.store.templates import MOST_VERSIONS
 from fileproc.store.webhook_memory import WebhookMemory
@@ -109,6 +110,7 @@ class Memory:
         self.batches = BatchMemory()
         self.hooks = WebhookMemory()
         self.links = LinkMemory()
+        self.schedules = ScheduleMemory()
         # Of idempotency keys, by owner and hash: when (ms), fingerprint and answer.
         self.answers: dict[tuple[str, str], tuple[int, str]] = {}
         self.accounts = Accounts()
@@ -122,6 +124,7 @@ class Memory:
             "pause": self.accounts.fold_pause,
             "resume": self.accounts.fold_pause,
             "link": self.links.fold,
+            "schedule": self.schedules.fold,
             "template": self._fold_template,
             "usage": self.accounts.fold_usage,
             "webhook": self.hooks.fold,
@@ -282,6 +285,7 @@ class Memory:
         templates = self.deleted_templates.items()
         self.deleted_templates = {name: when for name, when in templates if when >= moment}
         self.hooks.forget_before(moment)
+        self.schedules.forget_before(moment)
         unfinished = (job for job in self.jobs.values() if not job.over)
         used = {file_id for job in unfinished for file_id in job.uploads}
         self.uploads.forget_over_before(moment, used)
@@ -302,6 +306,7 @@ class Memory:
         yield from self.batches.snapshot(entry)
         yield from self.hooks.lines()
         yield from self.links.snapshot(entry)
+        yield from self.schedules.snapshot(entry)
         for (owner, key_hash), (when, kept) in self.answers.items():
             yield f"{when}-0", f"{key_hash} answer_kept {owner} 0 {kept}"
         yield from self.accounts.snapshot(entry)

@@ -26,6 +26,11 @@
 | members:<batch>         | zset    | id of a job of it -> created at (ms)           | last job  |
 | batches:<owner>         | zset    | id -> created at (ms)                          | retention |
 | batch_ends              | zset    | batch id -> to be looked at (ms)               | its end   |
+| schedule:<id>           | hash    | a recurring job (fields below)                 | delete    |
+| schedules:<owner>       | zset    | its id -> created (ms)                         | empty     |
+| schedules_due           | zset    | its id -> due, or its firing is over (ms)      | pause     |
+| taken:<schedule>        | set     | digests of objects that have had their job     | delete    |
+| runs:<schedule>         | list    | what came of its last firings (JSON)           | delete    |
 | reuse:<owner>:<digest>  | string  | id of the newest job that answers this         | its job   |
 | shared                  | hash    | prefix of outputs -> jobs that need them       | last job  |
 | cost:<operation>        | hash    | n, x, y, xx, xy, cpu: bytes and seconds        | idle 30 d |
@@ -72,6 +77,11 @@ Fields of batch:<id>: st (open: its jobs are still being accepted; dropped: it i
 running, completed), own owner, n jobs in all, acc accepted, fin ended, one number for each state
 of a job that has any, v version, ca/fa created/completed (ms), ex deleted at (ms), rt retention
 (ms), doc.
+
+Fields of schedule:<id>: own owner, st (active, paused), def what its owner said (JSON), v version,
+ca/up created/changed (ms), next due (ms), last that was due and fired (ms), asked to be fired at
+(ms), fails failures in a row; of a firing n its number, and until it has ended tick when it was
+due (ms), trig (cron, manual), tries how often it was claimed.
 """
 
 from __future__ import annotations
@@ -87,6 +97,7 @@ class Keys:
         self.delayed = f"{prefix}delayed"
         self.deadlines = f"{prefix}deadlines"
         self.batch_ends = f"{prefix}batch_ends"
+        self.schedules_due = f"{prefix}schedules_due"
         self.shared = f"{prefix}shared"
         self.final = f"{prefix}final"
         self.trash = f"{prefix}trash"
@@ -125,6 +136,18 @@ class Keys:
 
     def batches(self, owner: str) -> str:
         return f"{self.prefix}batches:{owner}"
+
+    def schedule(self, schedule_id: str) -> str:
+        return f"{self.prefix}schedule:{schedule_id}"
+
+    def schedules(self, owner: str) -> str:
+        return f"{self.prefix}schedules:{owner}"
+
+    def taken(self, schedule_id: str) -> str:
+        return f"{self.prefix}taken:{schedule_id}"
+
+    def runs(self, schedule_id: str) -> str:
+        return f"{self.prefix}runs:{schedule_id}"
 
     def file(self, file_id: str) -> str:
         return f"{self.prefix}file:{file_id}"

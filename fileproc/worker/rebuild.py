@@ -39,6 +39,7 @@ class Rebuilt:
         batches: batches that jobs were sent in.
         owners: owners with settings of their own.
         links: share links.
+        schedules: recurring jobs.
         templates: templates, each with its versions.
         webhooks: endpoints of webhooks.
         deliveries: of these, what was not yet delivered and is queued again.
@@ -58,6 +59,7 @@ class Rebuilt:
     batches: int
     owners: int
     links: int
+    schedules: int
     templates: int
     webhooks: int
     deliveries: int
@@ -106,6 +108,7 @@ async def rebuild(resources: Resources, *, dry_run: bool = False) -> Rebuilt:
         batches=len(memory.batches.known),
         owners=sum(bool(data) for _, data in memory.accounts.owners.values()),
         links=len(memory.links.known),
+        schedules=len(memory.schedules.known),
         templates=len(memory.templates),
         webhooks=len(memory.hooks.webhooks),
         deliveries=len(memory.hooks.deliveries),
@@ -140,6 +143,7 @@ async def _restore_others(resources: Resources, memory: Memory) -> None:
         await resources.store.journal.restore_template(owner, name, versions)
     for code, fields in memory.links.known.items():
         await resources.store.links.restore(code, fields)
+    await _restore_schedules(resources, memory)
     for (owner, key_hash), (since, answer) in memory.answers.items():
         await resources.store.journal.restore_answer(owner, key_hash, since, answer)
     await _restore_owners(resources, memory)
@@ -147,6 +151,17 @@ async def _restore_others(resources: Resources, memory: Memory) -> None:
     await _settle_uploads(resources, memory)
     await resources.store.journal.go_on_after(memory.last)
     await resources.store.ensure_schema()
+
+
+async def _restore_schedules(resources: Resources, memory: Memory) -> None:
+    for schedule_id, (owner, _) in memory.schedules.deleted.items():
+        await resources.store.schedules.delete_again(owner, schedule_id)
+    for schedule_id, known in memory.schedules.known.items():
+        await resources.store.schedules.restore(
+            *(schedule_id, known.owner, known.version, known.fields),
+            runs=known.runs,
+            taken=known.taken,
+        )
 
 
 async def _pause_again(resources: Resources, memory: Memory) -> None:

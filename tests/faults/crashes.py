@@ -13,7 +13,6 @@ import redis
 from faults.cluster import START_S, Role
 from faults.faults import Stage
 from fileproc.crashpoints import API, WORKER, of_role
-from fileproc.jobs import JobDocument
 
 REACH_S = 20.0  # from the moment when it is up
 DRAIN_S = 6.0
@@ -164,23 +163,16 @@ def _help(stage: Stage, kind: str, url: str | None = None) -> asyncio.Task[str |
 
 
 async def _busy(stage: Stage, role: Role) -> bool:
-    """Wait until this worker runs a job that lasts; false if the others have had them all."""
+    """Wait until this worker runs a job; false if the others have had them all."""
     store = stage.redis
     end = time.monotonic() + BUSY_S
     while time.monotonic() < end:
         await asyncio.sleep(0.1)
         with contextlib.suppress(redis.RedisError):
             for job_id in store.zrange(stage.key("leases"), 0, -1):
-                worker, document = store.hmget(stage.key(f"job:{job_id}"), "w", "doc")
-                if worker == role.worker_id and _lasts(document):
+                if store.hget(stage.key(f"job:{job_id}"), "w") == role.worker_id:
                     return True
     return False
-
-
-def _lasts(document: str) -> bool:
-    """Not one that may be over before a signal arrives."""
-    params = JobDocument.model_validate_json(document).params
-    return float(params.get("seconds", 0)) >= BUSY_S
 
 
 async def _refused_upload(url: str) -> None:

@@ -22,6 +22,7 @@ _LASTING = re.compile(
     r"|worker:\S+|workers|leases|delayed|deadlines|final|trash|key:\S+|keys|events|schema"
     r"|shipped|compacted|template:\S+|templates:\S+|owner:\S+|owners"
     r"|batch:\S+|batches:\S+|members:\S+|batch_ends|shared"
+    r"|schedule:\S+|schedules:\S+|schedules_due|taken:\S+|runs:\S+"
     r"|webhook:\S+|webhooks:\S+|webhooks|outbox:\S+|posting:\S+|webhooks_due|webhooks_leases"
     r"|webhooks_read|hooked|files|files:\S+|upload:\S+|uploads|uploads:\S+"
 )
@@ -92,7 +93,7 @@ def audit(now: Snapshot) -> list[str]:
     checks = (
         *(_kinds, _places, _right_places, _sets, _indexes, _records),
         *(_batches, _shared, _tombstones, _files, _uploads, _shelves, _trash, _accounts, _turns),
-        *(_pauses, _deliveries),
+        *(_pauses, _deliveries, _schedules),
     )
     return [complaint for check in checks for complaint in check(now)]
 
@@ -393,6 +394,28 @@ def _deliveries(now: Snapshot) -> Iterator[str]:
             pending = record["st"] == "pending"
             if waits[name.removeprefix("delivery:")] != int(pending):
                 yield f"{name} is {record['st']} and waits {waits[name[9:]]} times"
+
+
+def _schedules(now: Snapshot) -> Iterator[str]:
+    """A schedule is listed by its owner, and looked at when something is to be done, only then."""
+    records = {
+        name.partition(":")[2]: fields
+        for name, fields in now.hashes.items()
+        if name.startswith("schedule:")
+    }
+    due = now.zset("schedules_due")
+    for name, fields in records.items():
+        if name not in now.zset(f"schedules:{fields['own']}"):
+            yield f"{name} is not listed by {fields['own']}"
+        waits = fields["st"] == "active" and "next" in fields
+        if (name in due) != bool(waits or fields.keys() & {"asked", "tick"}):
+            yield f"{name} is {fields}, and is looked at: {name in due}"
+        if waits and not fields.keys() & {"asked", "tick"} and due[name] != float(fields["next"]):
+            yield f"{name} is looked at {due[name]}, and is due at {fields['next']}"
+    listed = {name for key in now.zsets if key.startswith("schedules") for name in now.zset(key)}
+    kept = {name.partition(":")[2] for name in now.names if name.startswith(("taken:", "runs:"))}
+    if strays := (listed | kept) - set(records):
+        yield f"{strays} are gone, and something of them is kept"
 
 
 def _turns(now: Snapshot) -> Iterator[str]:

@@ -14,8 +14,8 @@ for _, key in ipairs(redis.call('KEYS', ARGV[1] .. '*')) do
       redis.call('ZINCRBY', key, -step, id)
     end
   elseif kind == 'hash' and (name:sub(1, 4) == 'job:' or name:sub(1, 5) == 'file:'
-      or name:sub(1, 7) == 'upload:') then
-    for _, field in ipairs({'due', 'ex'}) do
+      or name:sub(1, 7) == 'upload:' or name:sub(1, 9) == 'schedule:') then
+    for _, field in ipairs({'due', 'ex', 'next', 'tick', 'last', 'asked'}) do
       if redis.call('HEXISTS', key, field) == 1 then
         redis.call('HINCRBY', key, field, -step)
       end
@@ -28,7 +28,7 @@ end
 
 _TIMED = (
     *("workers", "leases", "delayed", "deadlines", "final", "trash", "batch_ends"),
-    *("files", "uploads"),
+    *("files", "uploads", "schedules_due"),
 )
 
 

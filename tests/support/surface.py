@@ -32,10 +32,18 @@ MAKING: Final = frozenset({"putJob", "putTemplate"})
 
 TEMPLATE: Final[dict[str, Any]] = {"steps": {"hash": {"operation": "file.hash"}}}
 
+SCHEDULE: Final[dict[str, Any]] = {
+    "cron": "0 4 1 1 *",
+    "source": {"url": "https://example.com/a"},
+    "job": {"operation": "file.hash"},
+}
+
 # A body that each endpoint takes which takes JSON.
 BODIES: Final[dict[str, dict[str, Any]]] = {
     "createBatch": {"jobs": [{"operation": "debug.sleep", "params": {"seconds": 0}}]},
     "createKey": {"owner": "acme"},
+    "createSchedule": SCHEDULE,
+    "changeSchedule": {},
     "createUploadToken": {"template": "thumbs"},
     "createUpload": {"size": 5},
     "createLink": {"job_id": "job_01kqb4h0nme8atrb9rgb0yvm3j"},
@@ -108,6 +116,12 @@ async def _batches(someone: Someone) -> list[tuple[str, ...]]:
     return [((await answer.json())["id"],), (new_id("batch"),)]
 
 
+async def _schedules(someone: Someone) -> list[tuple[str, ...]]:
+    answer = await someone.api.post("/v1/schedules", json=SCHEDULE, headers=someone.headers)
+    assert answer.status == 201, await answer.text()
+    return [((await answer.json())["id"],), (new_id("sched"),)]
+
+
 async def _webhooks(someone: Someone) -> list[tuple[str, ...]]:
     body = BODIES["createWebhook"]
     answer = await someone.api.post("/v1/webhooks", json=body, headers=someone.headers)
@@ -174,6 +188,7 @@ async def _links(someone: Someone) -> list[tuple[str, ...]]:
 MAKERS: Final[dict[str, Makers]] = {
     "/v1/jobs/{name}": _jobs,
     "/v1/batches/{batch}": _batches,
+    "/v1/schedules/{schedule}": _schedules,
     "/v1/templates/{template}": _templates,
     "/v1/webhooks/{webhook}": _webhooks,
     "/v1/webhooks/{webhook}/deliveries/{delivery}": _deliveries,
@@ -225,7 +240,7 @@ def _example(endpoint: Endpoint, parameter: str) -> str:
     if parameter == "name" and (endpoint.body is Body.FILE or "/operations/" in endpoint.path):
         return "file.probe"
     ids = {"batch": new_id("batch"), "webhook": new_id("wh"), "delivery": new_id("msg")}
-    ids |= {"lane": "default", "code": "c" * 9}
+    ids |= {"schedule": new_id("sched"), "lane": "default", "code": "c" * 9}
     return {"key": "0" * 12, **ids}.get(
         parameter, new_id("job") if parameter == "name" else "thumbs"
     )

@@ -1,11 +1,13 @@
 -- The making of a batch: open, accept its jobs one by one, then seal. Until it is sealed nobody has
 -- been told of it: one that stays open for too long is withdrawn with its jobs (batch_ends.lua).
--- Writes  batch:<id>, batch_ends, and with the seal batches:<owner>, idem:<owner>:<hash>
+-- Writes  batch:<id>, batch_ends, and with the seal batches:<owner>, idem:<owner>:<hash>, and all
+--         that end_firing does
 -- ARGV 1 open, 2 id, 3 owner, 4 number of jobs, 5 document (JSON), 6 retention (ms), 7 life until it
 --      is sealed (ms), 8 limits of everybody (see limits_of)
 --   or 1 renew, 2 id, 3 life until it is sealed (ms)
 --   or 1 drop, 2 id
---   or 1 seal, 2 id, 3 idempotency hash or '', 4 fingerprint, 5 reservation, 6 idempotency life (s)
+--   or 1 seal, 2 id, 3 idempotency hash or '', 4 fingerprint, 5 reservation, 6 idempotency life (s),
+--      and where a schedule has made it: 7 schedule, then as end_firing
 -- Returns {'ok', created at (ms)} | {'quota', ...} (see refusal) | {'gone'} | {'known', fingerprint, id}
 --         | {'in_flight'} | {'missing', accepted}
 local DAY = 86400000
@@ -29,6 +31,7 @@ local function seal()
   if b[1] == 'running' or b[1] == 'completed' then return {'ok', b[6]} end
   if b[1] ~= 'open' then return {'gone'} end
   if b[4] ~= b[3] then return {'missing', b[4]} end
+  if ARGV[7] and not is_firing(ARGV[7], ARGV[8]) then return {'gone'} end
   local idem = ARGV[3] ~= '' and P .. 'idem:' .. b[2] .. ':' .. ARGV[3]
   local held = idem and call('GET', idem)
   if held and held ~= 'pending ' .. ARGV[5] then
@@ -44,6 +47,7 @@ local function seal()
     '{"n":', b[3], ',"rt":', b[7], ',"ca":', b[6],
     ',"idem":"', idem and (ARGV[3] .. ' ' .. ARGV[4]) or '', '","doc":', b[5], '}',
   }))
+  if ARGV[7] then end_firing(ARGV[7], 8) end
   settle_batch(id)  -- its jobs may all be over by now
   return {'ok', b[6]}
 end

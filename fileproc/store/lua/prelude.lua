@@ -407,6 +407,66 @@ local function tell_webhook(owner, id)
   event(id, 'webhook_put', owner, version, cjson.encode(fields))
 end
 
+-- Schedules ---------------------------------------------------------------------------------------
+
+local MOST_RUNS = 100        -- of a schedule; what came of older ones is forgotten
+local PER_CALL = 1000        -- arguments of one command; Lua bears some 8,000
+
+-- A schedule is looked at when it is due or asked for. One that is neither waits for its owner.
+local function set_due(id)
+  local s = call('HMGET', P .. 'schedule:' .. id, 'st', 'next', 'asked')
+  index('schedules_due', id, s[3] and now or s[1] == 'active' and s[2])
+end
+
+-- A schedule has changed: everything of it goes into the events, from which it can be restored.
+local function tell_schedule(id)
+  local key = P .. 'schedule:' .. id
+  local version = call('HINCRBY', key, 'v', 1)
+  call('HSET', key, 'up', now)
+  local told, s = {}, call('HMGET', key, 'st', 'def', 'ca', 'up', 'next', 'asked', 'last', 'fails')
+  for i, name in ipairs({'st', 'def', 'ca', 'up', 'next', 'asked', 'last', 'fails'}) do
+    told[name] = s[i] or nil
+  end
+  if call('HEXISTS', key, 'tick') == 0 then set_due(id) end  -- else when its firing has ended
+  event(id, 'schedule_put', call('HGET', key, 'own'), version, cjson.encode(told))
+end
+
+-- Whether a firing is the one that counts. A silent one is taken over, under a new number.
+local function is_firing(id, number)
+  local s = call('HMGET', P .. 'schedule:' .. id, 'own', 'n', 'tick')
+  return s[1] and s[2] == number and s[3] and true or false
+end
+
+-- Ends a firing, in the same breath as what it made becomes valid. From ARGV[first] on: number of
+-- the firing, next due (ms) or '', 1 = it failed, run (JSON), then digests of taken objects.
+local function end_firing(id, first)
+  local key, following = P .. 'schedule:' .. id, ARGV[first + 1]
+  local run = '{"finished_at":' .. now .. ',' .. string.sub(ARGV[first + 3], 2)
+  local s = call('HMGET', key, 'own', 'tick', 'trig', 'next')
+  if s[3] == 'manual' then
+    call('HDEL', key, 'asked')
+  else
+    call('HSET', key, 'last', s[2])
+    if s[4] == s[2] then  -- else its owner has changed it meanwhile
+      if following == '' then call('HDEL', key, 'next') else call('HSET', key, 'next', following) end
+    end
+  end
+  call('HDEL', key, 'tick', 'trig', 'tries')
+  local fails = ARGV[first + 2] == '1' and call('HINCRBY', key, 'fails', 1) or 0
+  if fails == 0 then call('HSET', key, 'fails', 0) end
+  call('LPUSH', P .. 'runs:' .. id, run)
+  call('LTRIM', P .. 'runs:' .. id, 0, MOST_RUNS - 1)
+  for i = first + 4, #ARGV, PER_CALL do
+    call('SADD', P .. 'taken:' .. id, unpack(ARGV, i, math.min(i + PER_CALL - 1, #ARGV)))
+  end
+  set_due(id)
+  local left = call('HMGET', key, 'next', 'last')
+  event(id, 'schedule_fired', s[1], call('HINCRBY', key, 'v', 1), table.concat({
+    '{"trig":"', s[3], '","next":"', left[1] or '', '","last":"', left[2] or '',
+    '","fails":"', fails, '","taken":"', table.concat(ARGV, ' ', first + 4), '","run":', run, '}',
+  }))
+end
+
 local function commit()
   for lane in pairs(touched) do refill(lane) end
   for key, ids in pairs(indexed) do

@@ -5,8 +5,7 @@
 The peer is a bare aiohttp + uvloop handler that makes one call of the accept script through the
 same shared pipeline and answers the id: no validation, no middleware, no routes, no problem
 documents. Both talk to one Valkey with `appendfsync always`, in turns, in the same run; generator,
-server and Valkey share the machine's cores. The reads of a job are measured the same way: of one
-that all clients poll, and of 3,000 in turn, more than the api remembers.
+server and Valkey share the machine's cores.
 """
 
 from __future__ import annotations
@@ -29,7 +28,6 @@ from load import Figures, measure, request
 from fileproc.dev.engines import S3Server, Valkey
 from fileproc.dev.processes import free_port
 
-MANY = 3_000
 BODY = json.dumps({"operation": "debug.sleep", "params": {"seconds": 0}}).encode()
 
 
@@ -54,14 +52,8 @@ def serve_bare(port: int, url: str) -> None:
                 )
                 return web.json_response({"id": job_id}, status=202)
 
-            async def read(request: web.Request) -> web.Response:
-                fields = await store.pipeline.command(
-                    "HGETALL", store.names.job(request.match_info["id"])
-                )
-                return web.json_response(fields)
-
             app = web.Application()
-            app.add_routes([web.post("/jobs", accept), web.get("/jobs/{id}", read)])
+            app.add_routes([web.post("/jobs", accept)])
             runner = web.AppRunner(app, access_log=None)
             await runner.setup()
             await web.TCPSite(runner, "127.0.0.1", port).start()
@@ -86,14 +78,6 @@ def start(command: list[str], environment: dict[str, str], address: str) -> subp
         else:
             break
     return process
-
-
-def submit_one(port: int) -> str:
-    call = urllib.request.Request(
-        f"http://127.0.0.1:{port}/v1/jobs", BODY, {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(call) as answer:
-        return str(json.load(answer)["id"])
 
 
 def environment_for(valkey: Valkey, s3: S3Server, port: int) -> dict[str, str]:
@@ -174,7 +158,6 @@ def main() -> None:
             ),
         ]
         try:
-            job_ids = [submit_one(port) for _ in range(MANY)]
             compare(
                 "accept",
                 (port, request("POST", "/v1/jobs", BODY)),
@@ -182,14 +165,6 @@ def main() -> None:
                 "202",
                 args,
             )
-            for name, ids in (("read", job_ids[:1]), ("read n", job_ids)):
-                compare(
-                    name,
-                    (port, [request("GET", f"/v1/jobs/{job_id}") for job_id in ids]),
-                    (bare_port, [request("GET", f"/jobs/{job_id}") for job_id in ids]),
-                    "200",
-                    args,
-                )
         finally:
             for process in processes:
                 process.terminate()

@@ -54,7 +54,7 @@ class Reader(asyncio.Protocol):
 
     def connection_made(self, transport: Any) -> None:  # uvloop's own
         path = f"/v1/jobs/{self._job_id}/events"
-        transport.write(f"GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n".encode())
+        transport.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
 
     def data_received(self, data: bytes) -> None:
         now = time.time() * 1000

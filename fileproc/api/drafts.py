@@ -18,6 +18,7 @@ from fileproc.api.job_models import (
     OperationAsked,
     PipelineAsked,
     StepAsked,
+    TargetAsked,
     UrlRef,
 )
 from fileproc.api.queries import PutQuery
@@ -164,14 +165,18 @@ def drafted(api: Api, asked: JobOptions, plan: Plan, params: dict[str, Any]) -> 
         timeout_s=asked.timeout_s,
         webhook=_hook(api, asked.webhook) if asked.webhook else None,
         reuse=asked.reuse,
-        deliver=_deliveries(api, asked),
+        deliver=deliveries(api, asked.deliver),
     )
 
 
-def _deliveries(api: Api, asked: JobOptions) -> tuple[Target, ...]:
-    """Raises UrlNotAllowedError with one entry of `errors` for each that may not be called."""
+def deliveries(api: Api, asked: Sequence[TargetAsked]) -> tuple[Target, ...]:
+    """The places that a body names in `deliver`.
+
+    Raises:
+        UrlNotAllowedError: with one entry of `errors` for each that may not be called.
+    """
     refused = []
-    for place, wanted in enumerate(asked.deliver):
+    for place, wanted in enumerate(asked):
         try:
             _check_place(api, wanted.url, folder=True)
         except UrlNotAllowedError as exc:
@@ -179,8 +184,7 @@ def _deliveries(api: Api, asked: JobOptions) -> tuple[Target, ...]:
     if refused:
         raise UrlNotAllowedError(refused[0]["detail"], errors=refused)
     return tuple(
-        Target(url=wanted.url, output=wanted.output, headers=wanted.headers)
-        for wanted in asked.deliver
+        Target(url=wanted.url, output=wanted.output, headers=wanted.headers) for wanted in asked
     )
 
 

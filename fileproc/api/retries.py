@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,7 +13,7 @@ from pydantic_core import to_json
 
 from fileproc.api.accepting import accept, answer, wish_of
 from fileproc.api.context import Api, Caller, api_of, caller_of
-from fileproc.api.drafts import Draft, Plan, operation_of
+from fileproc.api.drafts import Draft, Plan, deliveries, operation_of
 from fileproc.api.idempotency import claimed, key_of
 from fileproc.api.jobs import job_id_of
 from fileproc.api.payload import read_payload
@@ -55,13 +55,16 @@ async def retry_job(request: web.Request) -> web.StreamResponse:
     wish = wish_of(request, query.wait)
     key = key_of(request)
     job = await api.resources.store.jobs.get(caller.owner, job_id)
-    if not job.state.final or (job.state is JobState.SUCCEEDED and not undelivered(job)):
+    delivered = job.state is JobState.SUCCEEDED and not (asked.deliver or undelivered(job))
+    if not job.state.final or delivered:
         raise WrongStateError(
-            f"The job {_is(job.state)}; only a failed, canceled or expired job can be retried, "
-            "or one whose outputs could not all be delivered.",
+            f"The job {_is(job.state)}; only a failed, canceled or expired job can be retried, or "
+            "one whose outputs could not all be delivered, or are to go elsewhere (`deliver`).",
             state=str(job.state),
         )
     draft = _again(api, job, asked.start)
+    if asked.deliver:
+        draft = replace(draft, deliver=deliveries(api, asked.deliver))
     async with claimed(api, caller, key) as claim:
         await _check_files(api, caller, job)
         accepted = await accept(
@@ -83,7 +86,7 @@ def _again(api: Api, job: Job, start: RetryStart) -> Draft:
     """What it did, or if its outputs are there, to deliver them where that has failed."""
     document = job.document
     made = document.made
-    if job.result is not None:
+    if made is None and job.result is not None:
         made = Made(
             prefix=job.result.prefix,
             outputs=job.result.outputs,

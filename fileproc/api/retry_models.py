@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from fileproc.api.fields import MAX_PAGE, BatchId, Labels, Moment, Request
+from fileproc.api.fields import MAX_DELIVERIES, MAX_PAGE, BatchId, Labels, Moment, Request
+from fileproc.api.job_models import TargetAsked
 
 RetryStart = Literal["start", "failed"]
 _Start = Annotated[
@@ -23,6 +24,13 @@ class RetryFrom(Request):
     """How to repeat a job; no body stands for `{}`."""
 
     start: _Start = "start"
+    deliver: list[TargetAsked] = Field(
+        default_factory=list,
+        max_length=MAX_DELIVERIES,
+        fail_fast=True,
+        description="Places to send the outputs to, instead of those of before: of a job that has "
+        "succeeded too, whatever became of the first ones.",
+    )
 
 
 class RetryRequest(Request):

@@ -88,6 +88,17 @@ async def test_of_a_job_that_succeeded_only_what_failed_is_delivered_again(
     assert (document.made, document.deliver) == (kept.made, kept.deliver)
     await hands.succeed(await hands.take(), deliveries=[done])
     await problem(await api.post(f"/v1/jobs/{last['id']}/retry"), 409, "wrong_state")
+    elsewhere = {"deliver": [{"url": URL.replace("secret", "anew"), "output": 0}]}
+    for over in (job["id"], last["id"]):  # whatever became of the first places
+        answer = await api.post(f"/v1/jobs/{over}/retry", json=elsewhere)
+        assert answer.status == 202, await answer.text()
+        document = (await store.jobs.get("local", (await answer.json())["id"])).document
+        assert document.made == kept.made
+        assert [target.url for target in document.deliver] == [elsewhere["deliver"][0]["url"]]
+    wrong = {"deliver": [{"url": "http://127.0.0.1/x"}]}
+    answer = await api.post(f"/v1/jobs/{job['id']}/retry", json=wrong)
+    refusal = await problem(answer, 422, "url_not_allowed")
+    assert refusal["errors"][0]["pointer"] == "/deliver/0/url"
 
 
 async def test_another_place_is_another_request(api: Any) -> None:

@@ -32,7 +32,17 @@ curl() {
 streamed() {
   command curl --silent --show-error --fail-with-body --max-time 1 "$@" || test $? = 28
 }
+command -v jq >/dev/null || jq() {  # as far as the pages need it
+  "$PYTHON" -c 'import functools, json, sys
+print(functools.reduce(dict.get, sys.argv[2].strip(".").split("."), json.load(sys.stdin)))' "$@"
+}
 set -eu -o pipefail
+"""
+# A job that has failed for good, behind a step that was done.
+FAILING = """
+curl "$FILEPROC_URL/v1/jobs?wait=30" -F 'file=@photo.jpg' -F 'job={"steps": {
+  "hash": {"operation": "file.hash"},
+  "fail": {"operation": "debug.fail", "params": {"class": "permanent"}, "needs": ["hash"]}}}'
 """
 
 
@@ -64,15 +74,16 @@ async def run(block: str, folder: Path, known: Mapping[str, str]) -> str:
     return output.decode()
 
 
+CALLED = {"job": ("JOB", "id"), "batch": ("BATCH", "id"), "link": ("CODE", "code")}
+
+
 def learned(said: str) -> dict[str, str]:
-    """What the pages call things by: the last job that was told is $JOB, the last link $CODE."""
+    """What the pages call things by: the last job that was told is $JOB."""
     names: dict[str, str] = {}
     decoder = json.JSONDecoder()
     for begin in (found.start() for found in re.finditer(r"^\{|(?<=\})\{", said, re.MULTILINE)):
         thing: Any = decoder.raw_decode(said[begin:])[0]
-        name, field = {"job": ("JOB", "id"), "link": ("CODE", "code")}.get(
-            thing.get("object"), ("", "")
-        )
+        name, field = CALLED.get(thing.get("object"), ("", ""))
         if name and thing.get("state", "queued") != "scheduled":
             names[name] = thing[field]
     return names
@@ -91,40 +102,43 @@ async def file_id(running: Dev, folder: Path) -> str:
 
 
 @pytest.mark.skipif(
-    any(shutil.which(name) is None for name in ("bash", "curl", "jq")),
-    reason="the pages use bash, curl and jq",
+    shutil.which("bash") is None or shutil.which("curl") is None, reason="the pages use both"
 )
-async def test_every_line_of_curl_on_the_pages_is_taken(tmp_path: Path) -> None:
+async def test_lines_of_curl_on_the_pages_and_a_generated_client_are_served(
+    tmp_path: Path,
+) -> None:
     prepared(tmp_path)
     async with dev(tmp_path) as running:
-        known = {"FILEPROC_URL": running.url, "FILEPROC_KEY": "fp_of_nobody"}
-        known["FILE"], known["OTHER"] = [await file_id(running, tmp_path) for _ in range(2)]
-        each = [{"operation": "file.hash", "inputs": [{"file_id": known["FILE"]}]}] * 2
-        (tmp_path / "jobs.jsonl").write_text("".join(json.dumps(job) + "\n" for job in each))
-        number = 0
-        for page in PAGES:
-            for block in blocks(page):
-                number += len(re.findall(r"\bcurl ", block))
-                said = await run(block, tmp_path, known)
-                known |= learned(said)
-        assert number > 25  # none of the pages is passed over by a change of its form
-        picture = read_picture(tmp_path / "small.webp")
-        assert picture
-        assert (picture.format, picture.width) == ("webp", 300)
+        await asyncio.gather(curl(running, tmp_path), client(running, tmp_path))
+    for name, width in (("small.webp", 300), ("client.webp", 40)):
+        picture = read_picture(tmp_path / name)
+        assert picture, name
+        assert (picture.format, picture.width) == ("webp", width)
 
 
-async def test_client_made_by_openapi_python_client_does_a_job(tmp_path: Path) -> None:
-    photo(tmp_path / "photo.jpg", (400, 300))
-    async with dev(tmp_path, settings={"FILEPROC_DEBUG_OPERATIONS": "0"}) as running:
-        await generate(f"{running.url}/openapi.json", tmp_path)
-        script = ROOT / "tests" / "clients" / "generated.py"
-        await done(
-            *(str(script), running.url, "fp_of_nobody", "photo.jpg", "small.webp"),
-            folder=tmp_path,
-        )
-    picture = read_picture(tmp_path / "small.webp")
-    assert picture
-    assert (picture.format, picture.width) == ("webp", 40)
+async def curl(running: Dev, folder: Path) -> None:
+    """Every block of every page, with what the answers of those before it have told."""
+    known = {"FILEPROC_URL": running.url, "FILEPROC_KEY": "fp_of_nobody", "PYTHON": sys.executable}
+    known["FILE"], known["OTHER"] = [await file_id(running, folder) for _ in range(2)]
+    failed = learned(await run(FAILING, folder, known))
+    each = [{"operation": "file.hash", "inputs": [{"file_id": known["FILE"]}]}] * 2
+    (folder / "jobs.jsonl").write_text("".join(json.dumps(job) + "\n" for job in each))
+    number = 0
+    for page in PAGES:
+        for block in blocks(page):
+            number += len(re.findall(r"\bcurl ", block))
+            here = known | failed if "$JOB/retry" in block else known
+            known |= learned(await run(block, folder, here))
+    assert number > 25  # none of the pages is passed over by a change of its form
+
+
+async def client(running: Dev, folder: Path) -> None:
+    """One that openapi-python-client makes of the document does a job."""
+    await generate(f"{running.url}/openapi.json", folder)
+    script = ROOT / "tests" / "clients" / "generated.py"
+    await done(
+        *(str(script), running.url, "fp_of_nobody", "photo.jpg", "client.webp"), folder=folder
+    )
 
 
 async def generate(url: str, folder: Path) -> None:

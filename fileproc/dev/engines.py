@@ -229,6 +229,7 @@ _RCLONE_OPTIONS = (
     *("--config", ""),  # none of the user's remotes
     *("--buffer-size", "1M"),  # read ahead per open file
     *("--max-header-bytes", "32768"),  # presigned URLs carry a file's name twice encoded
+    "--no-checksum",  # it would read each file twice for what our own digests tell
     *("--dir-perms", "0700", "--file-perms", "0600"),
     *("--dir-cache-time", "24h", "--poll-interval", "0"),  # nobody else writes there
 )

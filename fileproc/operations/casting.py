@@ -112,8 +112,10 @@ def _checked_cast(cell: str, kind: str, null: str | None) -> str:
     """As `_cast`, and the statement fails at a cell that is not exactly of the type."""
     if kind == "VARCHAR":
         return _cast(cell, kind, null)
+    # The same cast as in the check, which is then done once.
     return (
-        f"CASE WHEN {_absent(cell, null)} THEN NULL WHEN {_exact(cell, kind)} THEN {cell}::{kind}"
+        f"CASE WHEN {_absent(cell, null)} THEN NULL"
+        f" WHEN {_exact(cell, kind)} THEN TRY_CAST({cell} AS {kind})"
         " ELSE error('not of its type') END"
     )
 

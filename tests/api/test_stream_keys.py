@@ -19,10 +19,11 @@ from support.waiting import eventually
 
 SECRET = "s" * 32
 ENDED = {"reason": "key"}
+LIFE_S = 15  # a stream that does not end with its key ends then, for another reason
 
 
 async def test_a_stream_ends_with_its_key_and_no_other_does(serve: Any, store: Store) -> None:
-    api = await serve(auth=Auth.REQUIRED)
+    api = await serve(auth=Auth.REQUIRED, stream_life_s=LIFE_S)
     revoked, rotated, other = [await store.keys.create("acme", Role.USER) for _ in range(3)]
     async with (
         following(api, "/v1/events", headers=bearer(revoked.token)) as first,
@@ -46,6 +47,7 @@ async def test_a_stream_ends_with_its_key_and_no_other_does(serve: Any, store: S
 async def test_a_stream_ends_when_its_secret_or_token_expires(serve: Any, store: Store) -> None:
     api = await serve(
         auth=Auth.REQUIRED,
+        stream_life_s=LIFE_S,
         jwt_algorithm="HS256",
         jwt_secret=SecretStr(SECRET),
         jwt_issuer="https://id.example/",
@@ -72,7 +74,7 @@ async def test_a_stream_ends_when_its_secret_or_token_expires(serve: Any, store:
 async def test_a_stream_of_an_upload_token_ends_with_the_key_that_made_it(
     serve: Any, store: Store
 ) -> None:
-    api = await serve(auth=Auth.REQUIRED)
+    api = await serve(auth=Auth.REQUIRED, stream_life_s=LIFE_S)
     key = await store.keys.create("acme", Role.USER)
     headers = bearer(key.token)
     await api.put("/v1/templates/thumbs", json=TEMPLATE, headers=headers)
@@ -89,7 +91,7 @@ async def test_a_stream_of_an_upload_token_ends_with_the_key_that_made_it(
 async def test_a_key_that_is_revoked_while_its_stream_is_opened_opens_none(
     serve: Any, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    api = await serve(auth=Auth.REQUIRED)
+    api = await serve(auth=Auth.REQUIRED, stream_life_s=LIFE_S)
     key = await store.keys.create("acme", Role.USER)
     running = api.server.app[API]
     feed = running.resources.store.feed

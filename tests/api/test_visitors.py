@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import pytest
@@ -150,6 +149,11 @@ async def test_with_keys_names_and_origins_do_not_matter(serve: Any, store: Stor
     ],
 )
 def test_settings_that_would_let_everybody_in_are_refused(given: dict[str, str], says: str) -> None:
-    with pytest.raises(SettingsError, match=re.escape(says)):
+    try:
         load_settings(**given)
+    except SettingsError as exc:
+        told = str(exc)
+    else:
+        told = ""
+    assert says in told
     assert load_settings(auth="required", cors_origins="*").cors_origins == "*"

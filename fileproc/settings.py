@@ -239,6 +239,9 @@ class Settings(BaseSettings):
     max_links_per_owner: Positive = Field(
         10_000, description="Share links that one owner may have, with those of the last week."
     )
+    max_upload_tokens_per_owner: Positive = Field(
+        10_000, description="Upload tokens of one owner that may live at once, used or not."
+    )
     max_schedules_per_owner: Positive = Field(50, description="Schedules that one owner may have.")
     min_schedule_interval_s: Positive = Field(
         60, description="The least time between two firings of a schedule, by its cron expression."

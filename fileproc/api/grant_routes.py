@@ -35,6 +35,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             errors.UnsupportedMediaTypeError,
             errors.TooLargeError,
             errors.RequestTimeoutError,
+            errors.QuotaError,
         ),
         scoped=True,
         secrets=("token",),

@@ -256,7 +256,7 @@ async def open_store(settings: Settings, *, worker: str | None = None) -> AsyncI
                 most=settings.max_uploads_per_owner,
             ),
             idempotency=Idempotency(pipeline, names),
-            keys=ApiKeys(pipeline, names),
+            keys=ApiKeys(pipeline, names, most_grants=settings.max_upload_tokens_per_owner),
             templates=Templates(pipeline, names),
             owners=Owners(pipeline, names, everybody),
             usage=Usages(pipeline, names),

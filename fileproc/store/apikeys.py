@@ -111,9 +111,10 @@ class KeyPage:
 
 
 class ApiKeys:
-    def __init__(self, pipeline: Pipeline, keys: Keys) -> None:
+    def __init__(self, pipeline: Pipeline, keys: Keys, *, most_grants: int) -> None:
         self._pipeline = pipeline
         self._keys = keys
+        self._most_grants = most_grants
         # By id and hash of the secret: the record as it was when that hash was the right one.
         self._known: OrderedDict[tuple[str, str], tuple[Sequence[str | None], KeyInfo]] = (
             OrderedDict()
@@ -143,11 +144,23 @@ class ApiKeys:
         return NewKey(_info(key_id, await self._fields(key_id)), token)
 
     async def grant(self, owner: str, grant: str, *, expires_at: datetime, by: str) -> str:
-        """Make an upload token: a key that is not listed, and lives no longer than the key `by`."""
+        """Make an upload token: a key that is not listed, and lives no longer than the key `by`.
+
+        Raises:
+            QuotaError: too many of this owner's live.
+        """
         _, token = _fresh()
         more = ["grant", grant, *_more(expires_at=expires_at, bound_to=())]
         more += ["by", by] if by else []
-        await self._write(token, owner, Role.USER, "", *more, verb="grant")
+        reply = await self._write(token, owner, Role.USER, "", *more, verb="grant")
+        if reply == -3:  # noqa: PLR2004 - see key.lua
+            LIMITS_HIT.labels("max_upload_tokens_per_owner").inc()
+            raise QuotaError(
+                f"{self._most_grants:,} of your upload tokens live; no more may. They end by "
+                "themselves, and with the key that made them: make them for a shorter time.",
+                limit="max_upload_tokens_per_owner",
+                allowed=self._most_grants,
+            )
         return token
 
     async def ensure_admin(self, token: str) -> None:
@@ -166,13 +179,14 @@ class ApiKeys:
         label: str,
         *more: Any,
         verb: Literal["create", "grant"] = "create",
-    ) -> None:
+    ) -> int:
         parts = _TOKEN.fullmatch(token)
         if parts is None:
             raise InvalidRequestError("A key looks like fp_<12 characters>_<32 to 64 characters>.")
         check_owner(owner)
         fields = ["own", owner, "role", str(role), "label", label[:200], "hash", _digest(parts[2])]
-        await self._script(verb, parts[1], *fields, *more)
+        bound = [self._most_grants] if verb == "grant" else []
+        return await self._script(verb, parts[1], *bound, *fields, *more)
 
     async def authenticate(self, token: str) -> KeyInfo | None:
         """The key that this token is, or None: unknown, wrong, revoked or expired alike."""

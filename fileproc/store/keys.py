@@ -40,6 +40,7 @@
 | idem:<owner>:<hash>     | string  | pending <random> / done <fingerprint> <id>     | 30 s/24 h |
 |                         |         | / kept <fingerprint> <answer (JSON)>           |           |
 | key:<id>, keys          | hash    | api keys, hashes only; id -> created (ms)      | -         |
+| grants:<owner>          | zset    | id of an upload token -> its end (ms)          | the last  |
 | template:<owner>:<name> | hash    | last (version), <version> -> ms and JSON       | delete    |
 | templates:<owner>       | zset    | name -> changed (ms)                           | empty     |
 | owner:<owner>           | hash    | what is set for it, changed (ms)               | reset     |

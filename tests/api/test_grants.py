@@ -254,3 +254,25 @@ async def test_many_tokens_have_no_more_requests_than_one(
     assert (await api.get(path, headers=someone.headers)).status == 200
     theirs = await mint(other)
     assert (await api.get(path, headers=bearer(theirs["token"]))).status == 404
+
+
+async def test_no_more_tokens_of_an_owner_live_than_may(
+    serve: Any, store: Store, hands: Hands, books: Books
+) -> None:
+    api = await serve(auth=Auth.REQUIRED, max_upload_tokens_per_owner=3)
+    someone = await Someone.of("acme", Role.USER, api, store, hands)
+    other = await Someone.of("other", Role.USER, api, store, hands)
+    for owner in (someone, other):
+        await api.put("/v1/templates/thumbs", json=THUMBS, headers=owner.headers)
+    made = [await mint(someone, life_s=life_s) for life_s in (60, 600, 60)]
+    answer = await api.post(
+        "/v1/upload-tokens", json={"template": "thumbs"}, headers=someone.headers
+    )
+    document = await problem(answer, 429, "quota_exceeded")
+    assert (document["limit"], document["allowed"]) == ("max_upload_tokens_per_owner", 3)
+    await mint(other)
+    listed = books.key("grants:acme")
+    assert 500 < books.redis.ttl(listed) <= 600
+    books.redis.zadd(listed, {made[0]["token"].split("_")[1]: 1})  # its end has come
+    await mint(someone)
+    assert books.redis.zcard(listed) == 3

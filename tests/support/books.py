@@ -29,7 +29,7 @@ _LASTING = re.compile(
 _PASSING = re.compile(
     r"idem:\S+|key:\S+|lock:\S+|probe:\S+|worker:\S+|job:\S+|flow:\S+|limit:\S+|usage:\S+"
     r"|delivery:\S+|log:\S+|ended:\S+|reuse:\S+|cost:\S+|file:\S+|upload:\S+"
-    r"|link:\S+|links:\S+"
+    r"|link:\S+|links:\S+|grants:\S+"
 )
 
 # Fields that a job in this state has, and those it must not have.

@@ -70,6 +70,7 @@ DERIVED: Final = {
 PASSING: Final = {
     "upload": "nothing is accepted before it is complete: its client begins again",
     "uploads": "index of upload",
+    "grants": "upload tokens live for an hour at most: until then more may be made",
     "proc": "of workers that live; their jobs are queued again",
     "worker": "each says it again with its next beat",
     "workers": "each says it again with its next beat",

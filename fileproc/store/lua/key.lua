@@ -1,12 +1,12 @@
 -- Writes or changes an api key. A token itself is never here, only hashes of its secrets.
--- Writes  key:<id>, keys
+-- Writes  key:<id>, keys, grants:<owner>
 -- ARGV 1 verb, 2 id, 3 life of the record after the key's end (ms), then
 --      create  field, value, ...; nothing happens if there is such a key
---      grant   the same, of a key that is not listed
+--      grant   most that may live of its owner, then as create; of a key that is not listed
 --      revoke  -
 --      rotate  hash of the new secret, life of the old one (ms), most old ones, new end (ms) or ''
 -- Returns 1 done, 0 there is one already (create, grant) or none (the others), -1 it is over,
---         -2 too many old secrets live
+--         -2 too many old secrets live, -3 too many keys of this kind
 local verb, id = ARGV[1], ARGV[2]
 local key = P .. 'key:' .. id
 local exists = call('EXISTS', key) == 1
@@ -18,9 +18,19 @@ local ends = tonumber(call('HGET', key, 'expires') or 0)  -- 0: never
 local changed = {}
 
 if making then
-  for i = 4, #ARGV, 2 do changed[ARGV[i]] = ARGV[i + 1] end
+  local first = verb == 'grant' and 5 or 4
+  for i = first, #ARGV, 2 do changed[ARGV[i]] = ARGV[i + 1] end
   own, ends = changed.own, tonumber(changed.expires or 0)
-  call('HSET', key, 'created', now, unpack(ARGV, 4))
+  if verb == 'grant' then  -- the list ends with the last of them
+    local list = P .. 'grants:' .. own
+    if call('ZCOUNT', list, now, '+inf') >= tonumber(ARGV[4]) then return -3 end
+    call('ZREMRANGEBYSCORE', list, '-inf', now)
+    if ends > now then
+      call('ZADD', list, ends, id)
+      if call('PTTL', list) < ends - now then call('PEXPIREAT', list, string.format('%d', ends)) end
+    end
+  end
+  call('HSET', key, 'created', now, unpack(ARGV, first))
   if verb == 'create' then index('keys', id, now) end
 elseif verb == 'revoke' then
   if call('HEXISTS', key, 'revoked') == 1 then return 1 end

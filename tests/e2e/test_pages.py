@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     from support.commands import Dev
 
 pytestmark = pytest.mark.timeout(240)
-PAGES = ("api", "access", "events", "limits", "links", "webhooks")
+PAGES = ("api", "access", "events", "limits", "links", "schedules", "webhooks")
+# The buckets of the page of schedules; nobody listens there.
+NOWHERE = {"endpoint": "http://127.0.0.1:9", "bucket": "b", "owners": ["*"], "write": True}
+KEYS = {"access_key_id": "a", "secret_access_key": "b"}
+CONNECTIONS = json.dumps({name: {**NOWHERE, **KEYS} for name in ("inbox", "archive")})
 # What is said of an answer that is not shown: a refusal is one, and streams end when we do.
 CURL = """
 curl() {
@@ -74,7 +78,12 @@ async def run(block: str, folder: Path, known: Mapping[str, str]) -> str:
     return output.decode()
 
 
-CALLED = {"job": ("JOB", "id"), "batch": ("BATCH", "id"), "link": ("CODE", "code")}
+CALLED = {
+    "job": ("JOB", "id"),
+    "batch": ("BATCH", "id"),
+    "link": ("CODE", "code"),
+    "schedule": ("SCHEDULE", "id"),
+}
 
 
 def learned(said: str) -> dict[str, str]:
@@ -108,7 +117,7 @@ async def test_lines_of_curl_on_the_pages_and_a_generated_client_are_served(
     tmp_path: Path,
 ) -> None:
     prepared(tmp_path)
-    async with dev(tmp_path) as running:
+    async with dev(tmp_path, settings={"FILEPROC_CONNECTIONS": CONNECTIONS}) as running:
         await asyncio.gather(curl(running, tmp_path), client(running, tmp_path))
     for name, width in (("small.webp", 300), ("client.webp", 40)):
         picture = read_picture(tmp_path / name)

@@ -23,6 +23,7 @@ from fileproc.api.holds import Held, held
 from fileproc.api.payload import read_payload
 from fileproc.api.queries import NoQuery
 from fileproc.api.reading import read_query
+from fileproc.crashpoints import crash_point
 from fileproc.errors import (
     FileprocError,
     InvalidRequestError,
@@ -84,6 +85,7 @@ async def create_upload(request: web.Request) -> web.StreamResponse:
         if multipart and not isinstance(exc, StoreUnavailableError):
             await direct.abort(key, multipart)
         raise
+    crash_point("upload-opened")
     headers = {"Location": upload_path(upload_id)}
     view = await view_of(api, upload)
     return web.Response(body=to_json(view), status=201, headers=headers, content_type=_JSON)

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fileproc.crashpoints import crash_point
 from fileproc.errors import (
     FileprocError,
     ObjectMissingError,
@@ -67,7 +68,9 @@ async def became_file(api: Api, held: Held, content: Content) -> StoredFile:
         UploadLockedError, QuotaError, BacklogError: as `Uploads.complete`.
     """
     info = file_info(held.upload, content)
+    crash_point("upload-checked")
     stored = await api.resources.store.uploads.complete(held.upload, held.holder, info)
+    crash_point("upload-kept")
     UPLOADED.inc(content.size)
     return stored
 
@@ -138,6 +141,7 @@ def _off(name: str, announced: object, found: object) -> dict[str, object]:
 async def give_up(api: Api, held: Held) -> None:
     """End an upload: its objects go to the trash, its parts are forgotten."""
     multipart = await api.resources.store.uploads.close(held.upload.id, held.holder)
+    crash_point("upload-closed")
     if multipart:
         try:
             await api.resources.objects.direct.abort(file_key(held.upload.file_id), multipart)

@@ -191,4 +191,5 @@ async def delete_file(request: web.Request) -> web.StreamResponse:
     file_id = file_id_of(request)
     read_query(NoQuery, request.query)
     await api.resources.store.files.delete(caller.owner, file_id)
+    crash_point("file-deleted")
     return web.Response(status=204)

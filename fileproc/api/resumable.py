@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Final
 
 from fileproc.api.examination import Content, became_file, give_up, read_content
+from fileproc.crashpoints import crash_point
 from fileproc.errors import FileprocError, GoneError, ObjectMissingError, UploadLockedError
 from fileproc.objects import file_key, tail_key
 from fileproc.operations.types import HEAD_BYTES, UNKNOWN
@@ -85,6 +86,7 @@ class Writer:
         if self._pending:
             tail = tail_key(self._held.upload.id)
             await self._put(tail, bytes(self._pending))
+            crash_point("tus-tail")
         await self._note(tail)
 
     async def finish(self) -> None:
@@ -149,6 +151,7 @@ class Writer:
         number = len(self._etags) + 1
         body = bytes(self._pending[:PART_BYTES])
         etag = await direct.put_part(self._key, self._multipart, number, body)
+        crash_point("tus-part")
         del self._pending[:PART_BYTES]
         self._etags.append(etag)
         self._news[f"e{number}"] = etag
@@ -157,6 +160,7 @@ class Writer:
         """A multipart upload that is written down."""
         direct, uploads = self._api.resources.objects.direct, self._api.resources.store.uploads
         multipart = await direct.begin(self._key, content_type=self._type)
+        crash_point("tus-begun")
         try:
             await uploads.note(self._held.upload.id, self._held.holder, mp=multipart)
         except UploadLockedError:  # another has the upload: this one is nobody's
@@ -171,6 +175,7 @@ class Writer:
         await self._api.resources.store.uploads.note(
             self._held.upload.id, self._held.holder, off=safe, tail=tail, **self._news
         )
+        crash_point("tus-noted")
         old, self._tail = self._tail, tail
         self._news, self._noted = {}, safe
         if old:

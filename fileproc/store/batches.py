@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from fileproc.crashpoints import crash_point
 from fileproc.errors import (
     CorruptRecordError,
     FileprocError,
@@ -108,6 +109,7 @@ class Batches:
         try:
             for start in range(0, len(new.jobs), AT_ONCE):
                 await self._accept_some(new.jobs[start : start + AT_ONCE])
+                crash_point("batch-open")
                 await self._pipeline.script("batch", "renew", new.id, OPEN_S * 1000)
             batch_id = await self._seal(new)
         except BaseException:

@@ -209,8 +209,11 @@ class Executor:
         if not attempt.lease.document.deliver:
             return []
         attempt.deliveries = [TargetStatus() for _ in attempt.lease.document.deliver]
+        crash_point("delivering")
         with attempt.timed("deliver"):
-            return await self._deliverer.deliver(attempt.lease, files, attempt.deliveries)
+            failures = await self._deliverer.deliver(attempt.lease, files, attempt.deliveries)
+        crash_point("delivered")
+        return failures
 
     async def _deliver_again(self, attempt: Attempt, made: Made, folder: Path) -> Outcome:
         """All that there is to do is to deliver: where that fails, so does the attempt."""

@@ -128,6 +128,7 @@ class Janitor:
         ended = 0
         for upload_id in await self._store.uploads.due():
             multipart = await self._store.uploads.close(upload_id)
+            crash_point("upload-ended")
             if multipart:
                 await self._objects.direct.abort(file_key(file_of(upload_id)), multipart)
             ended += multipart is not None

@@ -158,6 +158,7 @@ class Checker:
         findings.add(self._accepted(records))
         findings.add(_twins(records))
         findings.add(await self._published(records, by_job(lines)))
+        findings.lost += self._files()
         findings.others += Books(self._url, self._prefix).complaints()
         return findings
 
@@ -175,6 +176,28 @@ class Checker:
             if record["st"] not in {*FINAL, "deleted"}:
                 findings.lost.append(f"{job_id} is {record['st']} for ever")
         return findings
+
+    def _files(self) -> list[str]:
+        """Every file that was said to be stored is there, unless its owner deleted it."""
+        there = set(self.uploaded())
+        wipes = [mark.facts for mark in self._history.marked("wipe")]
+        return [
+            f"{file_id} was stored and is gone"
+            for file_id, at in self._history.files.items()
+            if file_id not in there
+            and not any(wipe["up_to"] < at <= wipe["wiped"] for wipe in wipes)
+        ]
+
+    def open_batches(self) -> list[str]:
+        """Batches that were never whole, and are not yet withdrawn."""
+        found = self._redis.scan_iter(match=_glob(f"{self._prefix}batch:") + "*", count=1000)
+        return [key for key in found if self._redis.hget(key, "st") in {"open", "dropped"}]
+
+    def open_uploads(self) -> list[tuple[str, str]]:
+        """(id, kind) of uploads that nobody has completed."""
+        ids = self._redis.zrange(f"{self._prefix}uploads", 0, -1)
+        told = [self._redis.hget(f"{self._prefix}upload:{upload}", "doc") for upload in ids]
+        return [(upload, json.loads(doc)["kind"]) for upload, doc in zip(ids, told, strict=True)]
 
     async def _published(
         self, records: dict[str, dict[str, str]], moves: dict[str, list[Line]]

@@ -20,6 +20,7 @@ from faults.fsyncs import cut
 from faults.history import History
 from faults.http_proxy import HttpProxy
 from faults.resp_proxy import RespProxy
+from faults.sink import connections
 from fileproc.dev.engines import S3Server, Valkey
 from fileproc.dev.processes import Child, free_port
 from fileproc.settings import Settings
@@ -189,6 +190,7 @@ class Cluster:
             "FILEPROC_SCRATCH_DIR": str(self.scratch),
             "FILEPROC_LOG_FORMAT": "json",
             "FILEPROC_DOWNLOADS": downloads,
+            "FILEPROC_CONNECTIONS": connections(self.s3, f"http://127.0.0.1:{self.s3_proxy.port}"),
             **self._env,
         }
 

@@ -13,6 +13,10 @@ import redis
 from faults.cluster import START_S, Role
 from faults.faults import Stage
 from fileproc.crashpoints import API, WORKER, of_role
+from fileproc.errors import FileprocError
+from fileproc.ids import new_id
+from fileproc.objects import file_key
+from fileproc.store import UploadDocument, file_of
 
 REACH_S = 20.0  # from the moment when it is up
 DRAIN_S = 6.0
@@ -21,7 +25,7 @@ TRIES = 4
 HELPING = 4  # jobs at once that lead to a point
 _LOCKS = {  # whoever holds it passes these points
     "janitor": ("janitor-ticked", "recovered", "adopted", "purged"),
-    "collector": ("trash-deleted", "sweep-found", "sweep-deleted"),
+    "collector": ("trash-deleted", "upload-ended", "sweep-found", "sweep-deleted"),
     "webhooks": ("events-judged", "deliveries-queued"),
     "shipper": ("ship-read", "ship-stored", "compact-stored", "compact-deleted"),
 }
@@ -42,6 +46,18 @@ _NEEDS = {  # the kind of job that passes it, where it is rare in the load
     "upload-part": "big",
     "upload-parts": "big",
     "file-kept": "shared",
+    "file-deleted": "dropped",
+    "upload-opened": "parts",
+    "upload-checked": "direct",
+    "upload-kept": "direct",
+    "upload-closed": "abandoned",
+    "tus-begun": "resumed",
+    "tus-part": "resumed",
+    "tus-tail": "tus",
+    "tus-noted": "tus",
+    "batch-open": "batch",
+    "delivering": "delivered",
+    "delivered": "delivered",
     "cancel-noted": "cancel",
     "delete-noted": "delete",
     "download": "table",
@@ -122,6 +138,9 @@ async def _provoke(stage: Stage, role: Role, point: str) -> None:
         if lock := _LOCK_OF.get(point):
             with contextlib.suppress(redis.RedisError):
                 stage.redis.set(stage.key(f"lock:{lock}"), role.worker_id, px=3000)
+            if point == "upload-ended":
+                with contextlib.suppress(redis.RedisError, FileprocError):
+                    await _plant_upload(stage)
             await asyncio.sleep(0.5)
         elif point in _STOPPING:
             for _ in range(6):
@@ -186,6 +205,17 @@ async def _refused_upload(url: str) -> None:
         session.post(f"{url}/v1/jobs", data=form) as answer,
     ):
         await answer.read()
+
+
+async def _plant_upload(stage: Stage) -> None:
+    """An upload whose time is over at once, with parts in the storage."""
+    upload_id = new_id("upload")
+    direct, store = stage.resources.objects.direct, stage.resources.store
+    multipart = await direct.begin(file_key(file_of(upload_id)), content_type="text/plain")
+    document = UploadDocument(kind="direct", name="", type="text/plain", retention_s=60, size=1)
+    await store.pipeline.script(
+        *("upload", "open", upload_id, "local", document.model_dump_json(), multipart, 1, 10**6)
+    )
 
 
 async def _plant_orphans(stage: Stage) -> None:

@@ -58,6 +58,7 @@ class History:
         self.acks: dict[str, Ack] = {}
         self.seen: dict[str, list[Seen]] = {}
         self.downloads: list[Download] = []
+        self.files: dict[str, float] = {}  # that were stored on their own, since when
         self.marks: list[Mark] = []
         self.statuses: Counter[tuple[str, int]] = Counter()
         self.wrong: list[str] = []  # what a client saw that must never be seen
@@ -78,6 +79,11 @@ class History:
     def downloaded(self, download: Download) -> None:
         self.downloads.append(download)
         self._write("download", asdict(download))
+
+    def kept(self, file_id: str) -> None:
+        """A client was told that this file is stored: from now on it must not get lost."""
+        self.files[file_id] = time.time()
+        self._write("file", {"at": self.files[file_id], "file_id": file_id})
 
     def status(self, what: str, status: int) -> None:
         self.statuses[what, status] += 1

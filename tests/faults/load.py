@@ -16,6 +16,8 @@ from typing import Any, Literal
 import aiohttp
 
 from faults.history import Ack, Download, History, Seen
+from faults.sink import CONNECTION, Sink
+from faults.uploads import VERSION, Uploader, improper
 
 RETRY_S = (0.1, 0.4)
 SLOT_S = 1.5
@@ -29,6 +31,7 @@ SAYS_SOMETHING = set(range(200, 500)) - {429}
 FINAL = frozenset({"succeeded", "failed", "canceled", "expired"})
 BEGUN = FINAL | {"running"}
 BIG = 9 * 1024 * 1024  # more than one part
+BATCH_KEPT_S = 75  # a batch is gone when its retention is over, and all is to be gone at the end
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,9 @@ class Work:
     """One kind of job: what is asked for, and what is done with it afterwards.
 
     Attributes:
-        uploaded: its file is uploaded on its own, and named by the job.
+        uploaded: the way in which its file is uploaded on its own; see `Uploader.bring`.
+        forget: that file is deleted afterwards.
+        jobs: so many of them, in a batch.
         cancel: when it is canceled: "soon", or once it is "running"; "": not at all.
     """
 
@@ -46,7 +51,10 @@ class Work:
     body: bytes = b""
     cancel: Literal["", "soon", "running"] = ""
     delete: bool = False
-    uploaded: bool = False
+    uploaded: str = ""
+    forget: bool = False
+    jobs: int = 1
+    delivered: bool = False
 
 
 def kinds(rng: random.Random) -> dict[str, Callable[[], Work]]:
@@ -56,9 +64,13 @@ def kinds(rng: random.Random) -> dict[str, Callable[[], Work]]:
         rows = "".join(f"{i},{rng.randint(0, 10**9)}\n" for i in range(rng.randint(1, 20)))
         return Work("table", "table.convert", {"to": "jsonl"}, f"id,value\n{rows}".encode())
 
-    def sleep(seconds: float, **others: Any) -> Work:
+    def sleep(seconds: float, *, kind: str = "sleep", **others: Any) -> Work:
         size = rng.randint(1, 100_000)
-        return Work("sleep", "debug.sleep", {"seconds": seconds, "output_bytes": size}, **others)
+        return Work(kind, "debug.sleep", {"seconds": seconds, "output_bytes": size}, **others)
+
+    def probe(kind: str, size: int, way: str, **others: Any) -> Work:
+        body = rng.randbytes(1000) * (size // 1000)
+        return Work(kind, "file.probe", {}, body, uploaded=way, **others)
 
     return {
         "table": table,
@@ -71,7 +83,15 @@ def kinds(rng: random.Random) -> dict[str, Callable[[], Work]]:
         "interrupt": lambda: sleep(5, cancel="running"),
         "delete": lambda: sleep(0.05, delete=True),
         "big": lambda: Work("big", "file.probe", {}, rng.randbytes(1024) * (BIG // 1024)),
-        "shared": lambda: Work("shared", "file.probe", {}, rng.randbytes(2000), uploaded=True),
+        "shared": lambda: probe("shared", 2000, "file"),
+        "direct": lambda: probe("direct", 2000, "direct"),
+        "parts": lambda: probe("parts", BIG, "parts"),
+        "abandoned": lambda: probe("abandoned", BIG, "given up"),
+        "tus": lambda: probe("tus", 20_000, "tus"),
+        "resumed": lambda: probe("resumed", BIG, "tus"),
+        "dropped": lambda: probe("dropped", 2000, "file", forget=True),
+        "delivered": lambda: sleep(0.02, kind="delivered", delivered=True),
+        "batch": lambda: Work("batch", "debug.sleep", {"seconds": 0}, jobs=3),
         "large": lambda: Work("large", "debug.sleep", {"seconds": 0, "output_bytes": BIG}),
     }
 
@@ -84,7 +104,15 @@ MIX = {
     "permanent": 4,
     "cancel": 4,
     "delete": 8,
-    "shared": 4,
+    "shared": 2,
+    "dropped": 1,
+    "direct": 2,
+    "tus": 3,
+    "delivered": 4,
+    "batch": 1,
+    "parts": 0.5,
+    "resumed": 0.5,
+    "abandoned": 0.3,
     "big": 1,
     "large": 1,
 }
@@ -98,10 +126,13 @@ class Load:
         urls: Callable[[], list[str]],
         history: History,
         rng: random.Random,
+        sink: Sink,
         *,
         outstanding: int,
     ) -> None:
         self._urls = urls
+        self._sink = sink
+        self._batches: dict[str, list[str]] = {}  # all jobs of one, by the first
         self.history = history
         self._rng = rng
         self._makers = kinds(rng)
@@ -119,6 +150,7 @@ class Load:
         self._session = aiohttp.ClientSession(
             timeout=_TIMEOUT, connector=aiohttp.TCPConnector(limit=0)
         )
+        self._uploader = Uploader(self._ask, self._session, self._urls, self.history, self._rng)
         self._running.set()
         self._feeder = asyncio.create_task(self._feed())
 
@@ -224,6 +256,9 @@ class Load:
 
     async def finish(self, work: Work, job_id: str, url: str | None = None) -> None:
         """What a client does with a job that was accepted; raises as `run`."""
+        if work.jobs > 1:
+            await self._finish_batch(job_id)
+            return
         if work.cancel:
             if work.cancel == "running":
                 await self.follow(job_id, BEGUN)
@@ -233,59 +268,112 @@ class Load:
         job = await self.follow(job_id)
         for index, output in enumerate(job["outputs"]):
             await self.download(job_id, index, output["sha256"], url)
+        if work.delivered and job["state"] == "succeeded":
+            self._check_delivered(job)
         if work.delete:
             await self.delete(job_id, url)
 
     async def submit(self, work: Work, url: str | None = None) -> str:
         """Submit until there is a 202, always with the same key; returns the job's id."""
-        if work.uploaded:
-            return await self._submit_uploaded(work, url)
-        key = f"{self._rng.getrandbits(96):024x}"
-        query = {name: _text(value) for name, value in work.params.items()}
-        query["labels"] = f"key={key}"
         self.submitting += 1
         try:
-            _, answer = await self._ask(
-                *("submit", "PUT", f"/v1/jobs/{work.operation}"),
-                params=query,
-                data=work.body,
-                headers={"Idempotency-Key": key, "Content-Type": "application/octet-stream"},
-                accept={202},
-                url=url,
-            )
+            if work.uploaded:
+                return await self._submit_uploaded(work, url)
+            if work.jobs > 1:
+                return await self._submit_batch(work, url)
+            return await self._submit_one(work, url)
         finally:
             self.submitting -= 1
+
+    async def _submit_one(self, work: Work, url: str | None) -> str:
+        key = self._key()
+        keyed = {"Idempotency-Key": key}
+        if work.delivered:
+            places = [{"url": f"{self._sink.url}/{key}"}, {"url": f"s3://{CONNECTION}/{key}/"}]
+            body = {**_asked(work, key), "deliver": places}
+            _, answer = await self._ask(
+                *("submit", "POST", "/v1/jobs"), json=body, headers=keyed, accept={202}, url=url
+            )
+            return self._accepted(work, key, answer)
+        query = {name: _text(value) for name, value in work.params.items()}
+        query["labels"] = f"key={key}"
+        _, answer = await self._ask(
+            *("submit", "PUT", f"/v1/jobs/{work.operation}"),
+            params=query,
+            data=work.body,
+            headers={**keyed, "Content-Type": "application/octet-stream"},
+            accept={202},
+            url=url,
+        )
         return self._accepted(work, key, answer)
+
+    def _key(self) -> str:
+        return f"{self._rng.getrandbits(96):024x}"
 
     async def _submit_uploaded(self, work: Work, url: str | None) -> str:
         """First the file, then the job; again from the beginning where the file got lost.
 
-        A store that lost its last seconds may have lost it; then the key is another, too, since the
+        Only a store that lost everything may have lost it; then the key is another, too, since the
         job may be back later.
         """
-        self.submitting += 1
-        try:
-            while True:
-                _, answer = await self._ask(
-                    *("upload", "POST", "/v1/files"), data=work.body, accept={201}, url=url
-                )
-                key = f"{self._rng.getrandbits(96):024x}"
-                body = {
-                    "operation": work.operation,
-                    "labels": {"key": key},
-                    "inputs": [{"file_id": json.loads(answer)["id"]}],
-                }
-                status, answer = await self._ask(
-                    *("submit", "POST", "/v1/jobs"),
-                    json=body,
-                    headers={"Idempotency-Key": key},
-                    accept={202, 404},
-                    url=url,
-                )
-                if status == ACCEPTED:
-                    return self._accepted(work, key, answer)
-        finally:
-            self.submitting -= 1
+        while True:
+            began = time.time()
+            file_id = await self._uploader.bring(work.uploaded, work.body, url)
+            key = self._key()
+            body = {**_asked(work, key), "inputs": [{"file_id": file_id}]}
+            status, answer = await self._ask(
+                *("submit", "POST", "/v1/jobs"),
+                json=body,
+                headers={"Idempotency-Key": key},
+                accept={202, 404},
+                url=url,
+            )
+            if status == ACCEPTED:
+                break
+            if not any(mark.at > began for mark in self.history.marked("wipe", "failover")):
+                self.history.complain(f"{file_id} was stored, and no job may use it")
+        job_id = self._accepted(work, key, answer)
+        if work.forget:
+            await self.delete_file(file_id)
+        return job_id
+
+    async def _submit_batch(self, work: Work, url: str | None) -> str:
+        """All of its jobs are accepted, each once; returns the first."""
+        keys = [self._key() for _ in range(work.jobs)]
+        jobs = [{**_asked(work, key), "retention_s": BATCH_KEPT_S} for key in keys]
+        _, answer = await self._ask(
+            *("submit", "POST", "/v1/batches"),
+            json={"jobs": jobs},
+            headers={"Idempotency-Key": self._key()},
+            accept={202},
+            url=url,
+        )
+        listed = f"/v1/jobs?batch={json.loads(answer)['id']}"
+        _, answer = await self._ask("list", "GET", listed, accept={200})
+        found = {job["labels"]["key"]: job for job in json.loads(answer)["data"]}
+        if found.keys() != set(keys):
+            self.history.complain(f"{listed} has {len(found)} of {len(keys)} jobs")
+        for key, job in found.items():
+            self._accepted(work, key, json.dumps(job).encode())
+        ids = [str(job["id"]) for job in found.values()]
+        self._batches[ids[0]] = ids
+        return ids[0]
+
+    async def _finish_batch(self, first: str) -> None:
+        for job_id in self._batches.pop(first):
+            await self.follow(job_id)
+            self.history.acks[job_id].deleted = True  # its retention ends soon
+
+    def _check_delivered(self, job: dict[str, Any]) -> None:
+        """It has succeeded, and its output is where it says to have sent it."""
+        key = self.history.acks[job["id"]].key
+        failed = [one for one in job["deliveries"] if one["state"] != "delivered"]
+        if failed:
+            self.history.complain(f"{job['id']} was not delivered: {failed}")
+            return
+        for output in job["outputs"]:
+            if missing := self._sink.without(key, output["name"], output["sha256"]):
+                self.history.complain(f"{job['id']} has succeeded, and not delivered to {missing}")
 
     def _accepted(self, work: Work, key: str, answer: bytes) -> str:
         job = json.loads(answer)
@@ -295,7 +383,13 @@ class Load:
 
     async def delete_file(self, file_id: str) -> None:
         """Delete a file that was uploaded on its own."""
+        self.history.files.pop(file_id, None)
         await self._ask("delete file", "DELETE", f"/v1/files/{file_id}")
+
+    async def give_up(self, upload_id: str, kind: str) -> None:
+        """Delete an upload that is not complete."""
+        path = {"direct": "/v1/uploads", "tus": "/v1/tus"}[kind]
+        await self._ask("give up", "DELETE", f"{path}/{upload_id}", headers=VERSION)
 
     async def follow(self, job_id: str, until: frozenset[str] = FINAL) -> dict[str, Any]:
         """Watch the job until it is over (or in one of these states), however long that takes."""
@@ -375,7 +469,7 @@ class Load:
             else:
                 self.history.status(what, answer.status)
                 ours = answer.url.port == _port(base)  # and not the storage's, after a redirect
-                if ours and (sentence := _improper(answer)):
+                if ours and (sentence := improper(answer)):
                     self.history.complain(f"{method} {path}: {sentence} {body[:300]!r}")
                 if answer.status in (accept or SAYS_SOMETHING):
                     return answer.status, body
@@ -386,17 +480,12 @@ class Load:
         raise TimeoutError(f"{method} {path}")
 
 
-def _improper(answer: aiohttp.ClientResponse) -> str | None:
-    """What no client should ever see, whatever is broken behind the api."""
-    if answer.status in {500, 501, 502, 504}:
-        return str(answer.status)
-    if answer.status == 503 and "Retry-After" not in answer.headers:
-        return "503 without Retry-After"
-    return None
-
-
 def _port(url: str) -> int:
     return int(url.rpartition(":")[2])
+
+
+def _asked(work: Work, key: str) -> dict[str, Any]:
+    return {"operation": work.operation, "params": work.params, "labels": {"key": key}}
 
 
 def _text(value: Any) -> str:

@@ -23,6 +23,7 @@ from faults.load import Load, Work
 from faults.plan import Plan
 from faults.power import store_power_cuts
 from faults.report import percentile
+from faults.sink import receiving_files
 from faults.tail import Line, Tail
 from fileproc.errors import FileprocError
 from fileproc.resources import open_resources
@@ -72,8 +73,15 @@ async def play(
     await cluster.start()
     tail = Tail(cluster.valkey.url, cluster.direct.redis_prefix)
     tail.start()
-    load = Load(lambda: [a.url for a in cluster.apis], history, rng, outstanding=plan.outstanding)
-    async with open_resources(cluster.direct) as resources:
+    async with (
+        open_resources(cluster.direct) as resources,
+        receiving_files(cluster.direct, cluster.s3, rng) as sink,
+    ):
+        load = Load(
+            lambda: [api.url for api in cluster.apis],
+            *(history, rng, sink),
+            outstanding=plan.outstanding,
+        )
         stage = Stage(cluster, load, history, tail, resources, rng, plan.patience)
         play = _Play(stage, plan, {name for name in only.split(",") if name})
         await load.start()
@@ -223,7 +231,7 @@ class _Play:
         await stage.cluster.steady()
         checker = self._checker()
         async with asyncio.timeout(ENDING_S):
-            while stage.load.submitting or checker.unfinished():
+            while stage.load.submitting or checker.unfinished() or checker.open_batches():
                 await asyncio.sleep(0.2)
         await asyncio.sleep(1)
         await stage.tail.catch_up()
@@ -264,6 +272,7 @@ class _Play:
         rest = set(checker.records()) - gone - set(short)
         await asyncio.gather(*(delete(job_id) for job_id in rest))
         await asyncio.gather(*map(stage.load.delete_file, checker.uploaded()))
+        await asyncio.gather(*(stage.load.give_up(*upload) for upload in checker.open_uploads()))
         end = time.monotonic() + COLLECTED_S
         while (left := checker.left(stage.cluster.bucket, stage.cluster.scratch)) and (
             time.monotonic() < end

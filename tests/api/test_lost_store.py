@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from support.books import Books
 
 WORK = {"operation": "debug.sleep", "params": {"seconds": 0}}
+SCHEDULE = {
+    "cron": "0 3 * * *",
+    "source": {"url": "https://example.com/a.bin"},
+    "job": {"operation": "file.hash"},
+}
 
 
 async def lost(resources: Resources, books: Books) -> None:
@@ -63,6 +68,7 @@ async def test_nothing_is_kept_or_begun_there(api: Any, resources: Resources, bo
             "/v1/webhooks",
             {"json": {"url": "https://example.com/", "events": ["job.succeeded"]}},
         ),
+        ("POST", "/v1/schedules", {"json": SCHEDULE}),
     ]
     for method, path, given in asked:
         answer = await api.request(method, path, **given)

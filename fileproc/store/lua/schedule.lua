@@ -109,6 +109,8 @@ local OF_FIRINGS = {
     event(id, 'schedule_forgot', own, 0, table.concat(ARGV, ' ', 4))
   end,
 }
+-- Nor is anything fired while the rest is still being written back.
+if verb ~= 'restore' and verb ~= 'recall' and verb ~= 'delete' and lost() then return LOST end
 local reply = {'absent'}
 if verb == 'create' then
   reply = create(ARGV[3])

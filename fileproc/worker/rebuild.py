@@ -47,6 +47,7 @@ class Rebuilt:
         objects: journal objects that there are.
         broken: of these, such as could not be read; the log names them.
         up_to: the moment of the last event in the journal; what came later is not restored.
+        last_number: of that event, among those of its millisecond.
     """
 
     queued: int
@@ -67,6 +68,7 @@ class Rebuilt:
     objects: int
     broken: int
     up_to: datetime | None
+    last_number: int
 
 
 async def rebuild(resources: Resources, *, dry_run: bool = False) -> Rebuilt:
@@ -116,6 +118,7 @@ async def rebuild(resources: Resources, *, dry_run: bool = False) -> Rebuilt:
         objects=objects,
         broken=memory.broken,
         up_to=up_to,
+        last_number=memory.last[1],
         **counts,
     )
 

@@ -384,7 +384,7 @@ async def wipe(stage: Stage, number: int) -> Rebuilt:
     took = time.monotonic() - begin
     stage.load.forgiving = False
     up_to = done.up_to.timestamp() if done.up_to else 0.0
-    stage.history.mark("wipe", up_to=up_to, wiped=wiped)
+    stage.history.mark("wipe", up_to=up_to, last_number=done.last_number, wiped=wiped)
     for ack in stage.history.acks.values():
         if ack.gone is not None and ack.gone > up_to - CLOCKS_S:
             ack.gone = None  # the journal did not have it yet: it is back, and nobody can know

@@ -245,13 +245,13 @@ class _Play:
     def _valid_lines(self) -> list[Line]:
         """Without what happened in the moments that a wipe took: nobody can know of it."""
         wipes = [
-            (mark.facts["up_to"], mark.facts["wiped"])
+            ((mark.facts["up_to"], mark.facts["last_number"]), mark.facts["wiped"])
             for mark in self._stage.history.marked("wipe")
         ]
         return [
             line
             for line in self._stage.tail.lines
-            if not any(up_to < line.at <= wiped for up_to, wiped in wipes)
+            if not any(last < (line.at, line.number) and line.at <= ended for last, ended in wipes)
         ]
 
     async def _collection(self) -> None:

@@ -17,13 +17,14 @@ from fileproc.store.events import flat, parse
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One event. `at` is Redis' clock, in seconds."""
+    """One event. `at` is Redis' clock, in seconds; `number` orders those of one millisecond."""
 
     at: float
     job_id: str
     move: str
     version: int
     data: str
+    number: int = 0
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -83,11 +84,11 @@ class Tail:
         return count
 
     def _take(self, entry: str, lines: str) -> None:
-        at = int(entry.partition("-")[0]) / 1000
+        ms, number = _order(entry)
         for event in parse(entry, lines):
             if not event.job_id.startswith("job_"):
                 continue  # of a rebuild, a file, a webhook, ...: about no job
-            line = Line(at, event.job_id, event.move, event.version, event.data)
+            line = Line(ms / 1000, event.job_id, event.move, event.version, event.data, number)
             self.lines.append(line)
             for listener in self.listeners:
                 listener(line)

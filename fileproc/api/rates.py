@@ -144,7 +144,7 @@ class Rates:
                 wait_s = 0.0
                 self._rest_until = monotonic() + REST_S
                 log.warning("rates are not counted: redis does not answer")
-            if monotonic() < self._rest_until:
+            if not wait_s and book.permits <= 0:  # nobody was asked
                 # What costs anything needs Redis, and is refused by itself while it is away.
                 RATES_UNCHECKED.inc()
                 return None

@@ -58,7 +58,7 @@ def start(settings: Settings, tmp_path: Path) -> Start:
             assert process.returncode is None
             try:
                 async with wire(SimpleNamespace(host="127.0.0.1", port=port)) as line:
-                    await line.send(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
+                    await line.send(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")
                     return (await line.answer())[0] == 200
             except ConnectionError:
                 return False
@@ -77,7 +77,7 @@ def start(settings: Settings, tmp_path: Path) -> Start:
 async def test_sigterm_lets_an_upload_finish_and_refuses_what_comes_later(start: Start) -> None:
     async with start() as server, wire(server) as line:
         await line.send(
-            b"PUT /v1/jobs/file.probe HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n"
+            b"PUT /v1/jobs/file.probe HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n"
             b"Expect: 100-continue\r\n\r\n"
         )
         assert (await line.answer())[0] == 100
@@ -99,12 +99,12 @@ async def test_sigterm_lets_an_upload_finish_and_refuses_what_comes_later(start:
 
 async def test_sigterm_ends_a_long_poll_at_once(start: Start) -> None:
     async with start() as server, wire(server) as line:
-        await line.send(b"PUT /v1/jobs/file.probe?wait=60 HTTP/1.1\r\nHost: x\r\n")
+        await line.send(b"PUT /v1/jobs/file.probe?wait=60 HTTP/1.1\r\nHost: localhost\r\n")
         await line.send(b"Content-Length: 5\r\n\r\nhello")
         async with wire(server) as other:  # which is answered while the first one waits
 
             async def accepted() -> bool:
-                await other.send(b"GET /v1/jobs HTTP/1.1\r\nHost: x\r\n\r\n")
+                await other.send(b"GET /v1/jobs HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 return b'"queued"' in (await other.answer())[2]
 
             await eventually(accepted)
@@ -115,8 +115,8 @@ async def test_sigterm_ends_a_long_poll_at_once(start: Start) -> None:
 
 async def test_a_second_signal_ends_it_now(start: Start) -> None:
     async with start() as server, wire(server) as line:
-        await line.send(b"PUT /v1/jobs/file.probe HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n")
-        await line.send(b"Expect: 100-continue\r\n\r\n")
+        await line.send(b"PUT /v1/jobs/file.probe HTTP/1.1\r\nHost: localhost\r\n")
+        await line.send(b"Content-Length: 10\r\nExpect: 100-continue\r\n\r\n")
         assert (await line.answer())[0] == 100
         server.process.send_signal(signal.SIGTERM)
         await asyncio.wait({asyncio.create_task(server.process.wait())}, timeout=0.5)

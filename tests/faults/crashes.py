@@ -15,6 +15,7 @@ from faults.faults import Stage
 from fileproc.crashpoints import API, WORKER, of_role
 from fileproc.errors import FileprocError
 from fileproc.ids import new_id
+from fileproc.jobs import JobDocument
 from fileproc.objects import file_key
 from fileproc.store import UploadDocument, file_of
 
@@ -182,16 +183,23 @@ def _help(stage: Stage, kind: str, url: str | None = None) -> asyncio.Task[str |
 
 
 async def _busy(stage: Stage, role: Role) -> bool:
-    """Wait until this worker runs a job; false if the others have had them all."""
+    """Wait until this worker runs a job that lasts; false if the others have had them all."""
     store = stage.redis
     end = time.monotonic() + BUSY_S
     while time.monotonic() < end:
         await asyncio.sleep(0.1)
         with contextlib.suppress(redis.RedisError):
             for job_id in store.zrange(stage.key("leases"), 0, -1):
-                if store.hget(stage.key(f"job:{job_id}"), "w") == role.worker_id:
+                worker, document = store.hmget(stage.key(f"job:{job_id}"), "w", "doc")
+                if worker == role.worker_id and _lasts(document):
                     return True
     return False
+
+
+def _lasts(document: str) -> bool:
+    """Not one that may be over before a signal arrives."""
+    params = JobDocument.model_validate_json(document).params
+    return float(params.get("seconds", 0)) >= BUSY_S
 
 
 async def _refused_upload(url: str) -> None:

@@ -19,7 +19,7 @@ from faults.history import History
 from faults.http_proxy import SLOW_DOWN
 from faults.load import Load
 from faults.proxy import Action, Rule
-from faults.tail import Tail
+from faults.tail import Line, Tail
 from fileproc.errors import FileprocError
 from fileproc.resources import Resources
 from fileproc.worker.janitor import Janitor
@@ -120,7 +120,20 @@ async def random_kills(stage: Stage, number: int) -> None:
 
 
 async def calm_kills(stage: Stage, number: int) -> None:
-    """kill -9 of one busy worker at a time, nothing else amiss: the figure of recovery."""
+    """kill -9 of one busy worker at a time, nothing else amiss: the figure of recovery.
+
+    The next one dies when what the last one had is running again. Else, where it has just taken
+    that and not begun, two deaths would be measured as one.
+    """
+    holders: dict[str, str] = {}  # job -> worker, until it ends or another one has it
+
+    def note(line: Line) -> None:
+        if line.move == "claim":
+            holders[line.job_id] = line.facts["worker"]
+        elif line.move != "recover":
+            holders.pop(line.job_id, None)
+
+    stage.tail.listeners.append(note)
     stage.cluster.measuring = "calm"
     jobs: list[asyncio.Task[str]] = []
     for _ in range(number):
@@ -129,11 +142,16 @@ async def calm_kills(stage: Stage, number: int) -> None:
         assert role is not None
         jobs += [asyncio.create_task(stage.load.one("long")) for _ in range(4)]
         await asyncio.sleep(stage.rng.uniform(0.5, 1.5))
+        worker_id = role.worker_id
         stage.cluster.kill(role)
         stage.counts["kills"] += 1
         await asyncio.sleep(0.5)
+        async with asyncio.timeout(60):
+            while worker_id in holders.values():
+                await asyncio.sleep(0.2)
     await asyncio.gather(*jobs)
     stage.cluster.measuring = ""
+    stage.tail.listeners.remove(note)
 
 
 async def pauses(stage: Stage, number: int, lease_s: float) -> None:

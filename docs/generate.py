@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from fileproc.crashpoints import POINTS
 from fileproc.jobs import FINAL, MOVES, JobState, Transition
 from fileproc.operations import reference
-from fileproc.settings import GIB, MIB, Settings, shown, variables
+from fileproc.settings import CHAPTERS, GIB, MIB, Settings, shown, variables
 
 DOCS = Path(__file__).parent
 GUARDS = DOCS.parent / "tests" / "faults" / "guards.toml"
@@ -27,7 +27,11 @@ over `NAME_FILE`, and that over `.env`. What is wrong is said at start, all of i
 `python -m fileproc config` prints what is in effect, with secrets masked. Sizes are bytes, times
 seconds.
 
-This page is written by `make pages` from `fileproc/settings.py`.
+This page is written by `make pages` from `fileproc/settings/`.
+"""
+
+_CHAPTER = """
+## {title}
 
 | Variable | Default | What it does |
 | --- | --- | --- |
@@ -35,15 +39,20 @@ This page is written by `make pages` from `fileproc/settings.py`.
 
 
 def settings_page() -> str:
-    """A table of all settings, in the order of the module."""
-    rows = []
-    for name in shown():
-        field = Settings.model_fields[name]
-        first, *others = variables(name)
-        also = f" Also {', '.join(f'`{other}`' for other in others)}." if others else ""
-        about = (field.description or "").replace("|", "\\|")
-        rows.append(f"| `{first}` | {_default(first, field.default)} | {about}{also} |\n")
-    return _SETTINGS + "".join(rows)
+    """A table for each chapter of settings."""
+    page = _SETTINGS
+    for chapter in CHAPTERS:
+        title = (chapter.__doc__ or "").removesuffix(".")
+        page += _CHAPTER.format(title=title) + "".join(map(_row, shown(chapter)))
+    return page
+
+
+def _row(name: str) -> str:
+    field = Settings.model_fields[name]
+    first, *others = variables(name)
+    also = f" Also {', '.join(f'`{other}`' for other in others)}." if others else ""
+    about = (field.description or "").replace("|", "\\|")
+    return f"| `{first}` | {_default(first, field.default)} | {about}{also} |\n"
 
 
 def _default(variable: str, value: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -14,12 +15,13 @@ from fileproc.api.context import Api, Caller, api_of, caller_of
 from fileproc.api.idempotency import claimed, fingerprint, key_of
 from fileproc.api.manifest import Drafted, drafted, read_batch
 from fileproc.api.pages import page_answer
+from fileproc.api.path_ids import path_id
 from fileproc.api.queries import NoQuery, PageQuery
 from fileproc.api.reading import read_query
 from fileproc.api.reuse import with_answer
 from fileproc.crashpoints import crash_point
-from fileproc.errors import IdempotencyMismatchError, NotFoundError
-from fileproc.ids import is_id, new_id
+from fileproc.errors import IdempotencyMismatchError
+from fileproc.ids import new_id
 from fileproc.store import BatchDocument, NewBatch, Replay
 from fileproc.telemetry import SUBMITTED
 from fileproc.views import batch_path, batch_view
@@ -29,17 +31,7 @@ if TYPE_CHECKING:
 
 _JSON = "application/json"
 
-
-def batch_id_of(request: web.Request) -> str:
-    """The id in the address.
-
-    Raises:
-        NotFoundError: it cannot be one; answered exactly as one that does not exist.
-    """
-    batch_id = request.match_info["batch"]
-    if not is_id(batch_id, "batch"):
-        raise NotFoundError(f"There is no batch {batch_id[:100]}.")
-    return batch_id
+batch_id_of = partial(path_id, noun="batch")
 
 
 async def create_batch(request: web.Request) -> web.StreamResponse:

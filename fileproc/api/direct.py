@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
@@ -20,6 +21,7 @@ from fileproc.api.examination import checked, give_up
 from fileproc.api.file_models import UploadQuery, UploadRequest
 from fileproc.api.files import retention_of
 from fileproc.api.holds import Held, held
+from fileproc.api.path_ids import path_id
 from fileproc.api.payload import read_payload
 from fileproc.api.queries import NoQuery
 from fileproc.api.reading import read_query
@@ -32,7 +34,7 @@ from fileproc.errors import (
     StoreUnavailableError,
     UploadIncompleteError,
 )
-from fileproc.ids import is_id, new_id
+from fileproc.ids import new_id
 from fileproc.objects import file_key
 from fileproc.operations import clean_name
 from fileproc.store import Upload, UploadDocument, file_of
@@ -48,16 +50,7 @@ SHOWN_PARTS: Final = 100  # in one answer; signing takes about half a millisecon
 _JSON = "application/json"
 
 
-def upload_id_of(request: web.Request) -> str:
-    """The id in the address.
-
-    Raises:
-        NotFoundError: it cannot be one; answered exactly as one that does not exist.
-    """
-    upload_id = request.match_info["upload"]
-    if not is_id(upload_id, "upload"):
-        raise NotFoundError(f"There is no upload {upload_id[:100]}.")
-    return upload_id
+upload_id_of = partial(path_id, noun="upload")
 
 
 def upload_path(upload_id: str) -> str:

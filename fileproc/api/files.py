@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -14,14 +15,14 @@ from fileproc.api.context import Api, api_of, caller_of
 from fileproc.api.file_models import FileQuery, FilesQuery
 from fileproc.api.multipart import Form, boundary_of
 from fileproc.api.pages import page_answer
+from fileproc.api.path_ids import path_id
 from fileproc.api.queries import NoQuery
 from fileproc.api.reading import read_query
 from fileproc.api.results import Chosen, hand_out, safe_type
 from fileproc.api.submit import declared_type
 from fileproc.api.uploads import Uploads, empty_file
 from fileproc.crashpoints import crash_point
-from fileproc.errors import FileprocError, InvalidRequestError, NotFoundError, StoreUnavailableError
-from fileproc.ids import is_id
+from fileproc.errors import FileprocError, InvalidRequestError, StoreUnavailableError
 from fileproc.jobs import FileInfo, OutputInfo
 from fileproc.objects import file_key
 from fileproc.store import StoredFile
@@ -35,16 +36,7 @@ _FORM_OVERHEAD = 64 * 1024  # boundaries and headers around one file, generously
 _FILE = "file"
 
 
-def file_id_of(request: web.Request) -> str:
-    """The id in the address.
-
-    Raises:
-        NotFoundError: it cannot be one; answered exactly as one that does not exist.
-    """
-    file_id = request.match_info["file"]
-    if not is_id(file_id, "file"):
-        raise NotFoundError(f"There is no file {file_id[:100]}.")
-    return file_id
+file_id_of = partial(path_id, noun="file")
 
 
 def retention_of(api: Api, asked: int | None, pointer: str) -> int:

@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from aiohttp import ETag, web
 
 from fileproc.api.accepting import POLL_HINT_S, follow
 from fileproc.api.context import api_of, caller_of
 from fileproc.api.pages import page_answer
+from fileproc.api.path_ids import path_id
 from fileproc.api.queries import GetQuery, ListQuery, NoQuery
 from fileproc.api.reading import read_query
 from fileproc.crashpoints import crash_point
-from fileproc.errors import NotFoundError
-from fileproc.ids import is_id
 from fileproc.store import JobFilter
 from fileproc.views import job_body, job_view, with_outlook
 
 _JSON = "application/json"
 
-
-def job_id_of(request: web.Request) -> str:
-    """The id in the address.
-
-    Raises:
-        NotFoundError: it cannot be one; answered exactly as one that does not exist.
-    """
-    job_id = request.match_info["name"]
-    if not is_id(job_id, "job"):
-        raise NotFoundError(f"There is no job {job_id[:100]}.")
-    return job_id
+job_id_of = partial(path_id, noun="job", place="name")
 
 
 async def get_job(request: web.Request) -> web.StreamResponse:

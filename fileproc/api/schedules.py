@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
@@ -10,13 +11,14 @@ from pydantic_core import to_json
 from fileproc.api.context import api_of, caller_of
 from fileproc.api.firing import next_due
 from fileproc.api.pages import page_answer
+from fileproc.api.path_ids import path_id
 from fileproc.api.payload import read_payload
 from fileproc.api.queries import NoQuery, PageQuery
 from fileproc.api.reading import read_query
 from fileproc.api.schedule_models import SchedulePatch, ScheduleRequest
 from fileproc.api.schedule_plan import judged, planned
-from fileproc.errors import NotFoundError, StoreUnavailableError
-from fileproc.ids import is_id, new_id
+from fileproc.errors import StoreUnavailableError
+from fileproc.ids import new_id
 from fileproc.store import MOST_RUNS, RunOutcome, StoredSchedule
 from fileproc.views import MASK, batch_path, masked_url, shown_params
 
@@ -31,16 +33,7 @@ _REMOVABLE: Final = frozenset({"name", "webhook"})
 _TRIES: Final = 10  # to change what others, or its firings, change at the same time
 
 
-def _id_of(request: web.Request) -> str:
-    """The id in the address.
-
-    Raises:
-        NotFoundError: it cannot be one; answered exactly as one that does not exist.
-    """
-    schedule_id = request.match_info["schedule"]
-    if not is_id(schedule_id, "sched"):
-        raise NotFoundError(f"There is no schedule {schedule_id[:100]}.")
-    return schedule_id
+_id_of = partial(path_id, noun="schedule", kind="sched")
 
 
 async def create_schedule(request: web.Request) -> web.StreamResponse:

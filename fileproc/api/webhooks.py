@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -13,13 +14,13 @@ from pydantic_core import from_json, to_json
 from fileproc.api.context import api_of, caller_of
 from fileproc.api.drafts import check_hook_url
 from fileproc.api.pages import page_answer
+from fileproc.api.path_ids import path_id
 from fileproc.api.payload import read_payload
 from fileproc.api.queries import NoQuery
 from fileproc.api.reading import read_query
 from fileproc.api.webhook_models import DeliveriesQuery, WebhookPatch, WebhookRequest
 from fileproc.errors import (
     BadRequestError,
-    NotFoundError,
     WebhookBuiltInError,
     WebhookDisabledError,
 )
@@ -48,16 +49,11 @@ async def _webhook_id(request: web.Request, *, built_in: bool = True, make: bool
             )
         if make:
             await api_of(request).resources.store.webhooks.ensure_jobs(caller_of(request).owner)
-    elif not is_id(webhook_id, "wh"):
-        raise NotFoundError(f"There is no webhook {webhook_id[:100]}.")
-    return webhook_id
+        return webhook_id
+    return path_id(request, noun="webhook", kind="wh")
 
 
-def _delivery_id(request: web.Request) -> str:
-    delivery_id = request.match_info["delivery"]
-    if not is_id(delivery_id, "msg"):
-        raise NotFoundError(f"There is no delivery {delivery_id[:100]}.")
-    return delivery_id
+_delivery_id = partial(path_id, noun="delivery", kind="msg")
 
 
 async def create_webhook(request: web.Request) -> web.StreamResponse:

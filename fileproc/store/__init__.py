@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from redis.asyncio import Redis
+
 from fileproc.ids import new_id
 from fileproc.settings import Settings
 from fileproc.store.apikeys import ApiKeys, KeyInfo, NewKey, Role
@@ -216,69 +218,64 @@ async def open_store(settings: Settings, *, worker: str | None = None) -> AsyncI
         worker: the id under which the queue takes jobs; a fresh one if not given.
     """
     url = settings.redis_url.get_secret_value()
-    names = Keys(settings.redis_prefix)
     pipeline = Pipeline(connect(url, timeout_s=None), settings.redis_prefix)
     # The socket's patience must exceed the block time, else a quiet queue looks like a dead server.
     popping = connect(url, timeout_s=POP_BLOCK_S + 3, retries=0)
     tailing = connect(url, timeout_s=10, retries=0)
+    try:
+        yield _store(settings, pipeline, popping, tailing, worker or new_id("wrk"))
+    finally:
+        await pipeline.close()
+        await popping.aclose()
+        await tailing.aclose()
+
+
+def _store(
+    settings: Settings, pipeline: Pipeline, popping: Redis, tailing: Redis, worker: str
+) -> Store:
+    names = Keys(settings.redis_prefix)
     journal = Journal(pipeline, names)
     everybody = Limits.of_everybody(settings)
     reserve = Reserve(pipeline, settings.redis_reserve)
     costs = Costs(pipeline, names)
     feed = EventFeed(tailing, names, remembered=settings.moves_remembered)
+    backlog = settings.max_event_backlog
+    jobs = Jobs(pipeline, names, everybody=everybody, max_event_backlog=backlog, reserve=reserve)
     files = Files(
         pipeline,
         names,
         most=settings.max_files_per_owner,
         everybody=everybody,
-        max_event_backlog=settings.max_event_backlog,
+        max_event_backlog=backlog,
         reserve=reserve,
     )
-    try:
-        jobs = Jobs(
+    return Store(
+        jobs=jobs,
+        costs=costs,
+        outlooks=Outlooks(pipeline, names, costs, feed.history),
+        batches=Batches(pipeline, names, jobs, everybody),
+        files=files,
+        uploads=Uploads(
             pipeline,
             names,
-            everybody=everybody,
-            max_event_backlog=settings.max_event_backlog,
-            reserve=reserve,
-        )
-        yield Store(
-            jobs=jobs,
-            costs=costs,
-            outlooks=Outlooks(pipeline, names, costs, feed.history),
-            batches=Batches(pipeline, names, jobs, everybody),
-            files=files,
-            uploads=Uploads(
-                pipeline,
-                names,
-                files,
-                life_s=settings.upload_life_s,
-                most=settings.max_uploads_per_owner,
-            ),
-            idempotency=Idempotency(pipeline, names),
-            keys=ApiKeys(pipeline, names, most_grants=settings.max_upload_tokens_per_owner),
-            templates=Templates(pipeline, names),
-            owners=Owners(pipeline, names, everybody),
-            usage=Usages(pipeline, names),
-            webhooks=Webhooks(pipeline, names, settings),
-            deliveries=Deliveries(pipeline, names, settings),
-            links=Links(pipeline, names, most=settings.max_links_per_owner),
-            schedules=Schedules(pipeline, names, most=settings.max_schedules_per_owner),
-            queue=Queue(
-                pipeline,
-                popping,
-                names,
-                worker=worker or new_id("wrk"),
-                lease_s=settings.lease_s,
-            ),
-            upkeep=Upkeep(pipeline, names, journal),
-            feed=feed,
-            journal=journal,
-            status=Health(pipeline, names),
-            pipeline=pipeline,
-            names=names,
-        )
-    finally:
-        await pipeline.close()
-        await popping.aclose()
-        await tailing.aclose()
+            files,
+            life_s=settings.upload_life_s,
+            most=settings.max_uploads_per_owner,
+        ),
+        idempotency=Idempotency(pipeline, names),
+        keys=ApiKeys(pipeline, names, most_grants=settings.max_upload_tokens_per_owner),
+        templates=Templates(pipeline, names),
+        owners=Owners(pipeline, names, everybody),
+        usage=Usages(pipeline, names),
+        webhooks=Webhooks(pipeline, names, settings),
+        deliveries=Deliveries(pipeline, names, settings),
+        links=Links(pipeline, names, most=settings.max_links_per_owner),
+        schedules=Schedules(pipeline, names, most=settings.max_schedules_per_owner),
+        queue=Queue(pipeline, popping, names, worker=worker, lease_s=settings.lease_s),
+        upkeep=Upkeep(pipeline, names, journal),
+        feed=feed,
+        journal=journal,
+        status=Health(pipeline, names),
+        pipeline=pipeline,
+        names=names,
+    )

@@ -140,25 +140,25 @@ class _Play:
         stage, plan = self._stage, self._plan
         await self._part("failovers", lambda: stores.failovers(stage, plan.failovers))
         await self._part("restarts", self._restarts)
-        await self._part("hogs", lambda: machine.cpu_hogs(stage, plan.hogs_s))
-        await self._part("clock steps", lambda: machine.clock_steps(stage, plan.each_s * 2))
         await self._part("recovery", self._recovery)
         await self._part("pauses", self._pauses)
         await self._part("descriptors", lambda: machine.few_descriptors(stage, plan.each_s))
         await self._part("disk full", lambda: disk_full(stage))
-        await self._part("storage faults", lambda: faults.storage_faults(stage, plan.each_s))
+        await self._part("lost replies", self._lost_replies)
+        await self._part("power cuts", lambda: faults.power_cuts(stage, plan.cuts))
+        await self._part("store errors", lambda: faults.store_errors(stage, plan.each_s))
         await self._part("crash points", self._crash_points)
         await self._part(
             "webhooks", lambda: hooks.webhooks_fail(stage, plan.hooked, plan.hook_kills)
         )
         await self._part("kills", lambda: faults.random_kills(stage, plan.kills))
         await self._part("wipe", self._wipe)
-        # From here on no worker dies: what the lost ones left is collected a minute later.
+        # From here on no worker loses a job: what is left of such jobs is collected a minute later.
         await self._part("long backlog", lambda: stores.long_backlog(stage, plan.backlog))
         await self._part("store power", self._store_power)
-        await self._part("lost replies", self._lost_replies)
-        await self._part("power cuts", lambda: faults.power_cuts(stage, plan.cuts))
-        await self._part("store errors", lambda: faults.store_errors(stage, plan.each_s))
+        await self._part("hogs", lambda: machine.cpu_hogs(stage, plan.hogs_s))
+        await self._part("clock steps", lambda: machine.clock_steps(stage, plan.each_s * 2))
+        await self._part("storage faults", lambda: faults.storage_faults(stage, plan.each_s))
         await self._part("latency", lambda: stores.far_away(stage, plan.each_s))
         await self._part("full memory", lambda: stores.full_memory(stage, plan.each_s))
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import hdrs
@@ -41,7 +42,8 @@ def check_visitor(settings: Settings, request: web.Request) -> None:
         OriginNotAllowedError: a page of another origin wants to change something.
     """
     hosts = request.headers.getall(hdrs.HOST, ())
-    if not all(_is_ours(host.lower(), names(settings.allowed_hosts)) for host in hosts):
+    allowed = settings.allowed_hosts
+    if not all(_is_ours(host.lower(), allowed) for host in hosts):
         VISITORS_REFUSED.labels("host").inc()
         raise HostNotAllowedError(
             "Without keys this server is asked by address or as localhost, and by no other name, "
@@ -55,7 +57,8 @@ def check_visitor(settings: Settings, request: web.Request) -> None:
         )
 
 
-def _is_ours(host: str, allowed: frozenset[str]) -> bool:
+@lru_cache(maxsize=128)  # of each request, and most say the same
+def _is_ours(host: str, allowed: str) -> bool:
     """Whether nobody else can make a browser send this name here.
 
     An address is never looked up, so it cannot be rebound; browsers know localhost by themselves.
@@ -64,7 +67,7 @@ def _is_ours(host: str, allowed: frozenset[str]) -> bool:
     if found is None:
         return False
     name = found[1].removesuffix(".")
-    if name in allowed or name == "localhost" or name.endswith(".localhost"):
+    if name in names(allowed) or name == "localhost" or name.endswith(".localhost"):
         return True
     try:
         ipaddress.ip_address(name.strip("[]"))

@@ -14,15 +14,15 @@ from typing import Final
 from fileproc.jobs import Job
 from fileproc.store.records import job_from
 
-MOST_JOBS: Final = 1_000
-MOST_CHARACTERS: Final = 8_000  # of the text; longer ones are not kept
+MOST_JOBS: Final = 4_000
+MOST_CHARACTERS: Final = 4_000  # of the text; longer ones are not kept
 
 Write = Callable[[Job], bytes]
 _Entry = tuple[Mapping[str, str], Job, bytes]
 
 
 class Seen:
-    """At most 1,000 jobs of some kilobytes; the one not asked for the longest goes first."""
+    """At most 4,000 jobs of some kilobytes; the one not asked for the longest goes first."""
 
     def __init__(self) -> None:
         self._entries: OrderedDict[str, _Entry] = OrderedDict()

@@ -47,6 +47,7 @@ TESTS = (
     "tests/worker/test_rebuild.py",
     "tests/worker/test_rebuild_answers.py",
     "tests/worker/test_rebuild_batches.py",
+    "tests/worker/test_rebuild_schedules.py",
     "tests/worker/test_losses.py",
     "tests/worker/test_replicas.py",
     "tests/worker/test_janitor.py",
@@ -54,9 +55,11 @@ TESTS = (
     *(
         f"tests/api/test_{name}.py"
         for name in (
-            *("auth", "batches", "deliveries", "direct", "dry_runs", "files", "idempotency"),
-            *("jobs", "keys", "limits", "links", "outlook", "owners", "rates", "retries", "reuse"),
-            *("service", "streams", "submit", "templates", "tus", "uploads", "webhooks"),
+            *("auth", "batches", "deliveries", "direct", "dry_runs", "files", "grants"),
+            *("idempotency", "jobs", "keys", "kept_answers", "limits", "links", "lost_store"),
+            *("outlook", "owners", "rates", "retries", "retries_from_failed", "reuse"),
+            *("schedules", "service", "streams", "submit", "templates", "tus", "uploads"),
+            "webhooks",
         )
     ),
 )

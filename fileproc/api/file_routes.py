@@ -344,10 +344,31 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         tus.post_tus,
         operation_id="overrideTusUpload",
         tag=Tag.TUS,
-        summary="PATCH, HEAD or DELETE by X-HTTP-Method-Override",
-        answers={200: Answer("As HEAD."), 204: Answer("As PATCH or DELETE.")},
+        summary="PATCH, HEAD or DELETE by POST",
+        description="For clients whose proxies know neither PATCH nor DELETE.",
+        answers={
+            200: Answer("As HEAD.", headers=_TUS_PROGRESS),
+            204: Answer("As PATCH or DELETE.", headers=_TUS_PROGRESS),
+        },
         query=queries.NoQuery,
-        shown=False,
+        headers=(
+            RequestHeader(
+                "X-HTTP-Method-Override", "What it is.", "(PATCH|HEAD|DELETE)", required=True
+            ),
+            _TUS_VERSION,
+            RequestHeader("Upload-Offset", "Of the first byte of the body.", "[0-9]{1,18}"),
+            _TUS_LENGTH,
+            _TUS_CHECKSUM,
+        ),
+        body=Body.OFFSET_BYTES,
+        errors=(
+            *_LOST,
+            *_TUS_ERRORS,
+            errors.MethodNotAllowedError,
+            errors.OffsetMismatchError,
+            errors.EmptyFileError,
+            *_FULL,
+        ),
         repeats=Repeats.NONE,
     ),
 )

@@ -27,7 +27,7 @@ from fileproc.operations.work import Work
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-_SAMPLE_ROWS, _SAMPLE_CELLS = 20_000, 4_000_000
+_SAMPLE_ROWS, _SAMPLE_CELLS = 8_000, 4_000_000
 _WIDE_COLUMNS = 200
 _COLUMNS_AT_ONCE = 1_000
 

@@ -143,7 +143,7 @@ def is_plain(path: Path, delimiter: str) -> bool:
     if not delimiter.isascii():
         return False
     cells = _cells_of(delimiter)
-    newlines = returns = both = 0
+    newlines: set[bytes] = set()  # the kinds that were met
     line, open_ = b"", b"\n"  # what is not yet counted; what is not yet judged, and a byte before
     with path.open("rb") as file:
         start = len(codecs.BOM_UTF8) if file.read(3) == codecs.BOM_UTF8 else 0
@@ -155,15 +155,21 @@ def is_plain(path: Path, delimiter: str) -> bool:
             text = line + chunk
             cut = text.rfind(b"\n") + 1
             text, line = text[:cut], text[cut:]
-            newlines += text.count(b"\n")
-            returns += text.count(b"\r")
-            both += text.count(b"\r\n")
+            newlines.add(_newline_of(text))
             open_ = _unjudged(cells, open_ + text)
             if b"\x00" in chunk or max(len(line), len(open_)) > MAX_RECORD:
                 return False
-    if b"\r" in line or len(_unjudged(cells, open_ + line + b"\n")) > 1:
-        return False
-    return returns == 0 or returns == newlines == both
+    newlines.add(_newline_of(line))
+    same = newlines <= {b"", b"\n"} or newlines <= {b"", b"\r\n"}
+    return same and len(_unjudged(cells, open_ + line + b"\n")) == 1
+
+
+def _newline_of(text: bytes) -> bytes:
+    """The newline that all of these whole lines have; b"" if they have none, else a bare return."""
+    if b"\r" not in text:
+        return b"\n" if b"\n" in text else b""
+    newlines = text.count(b"\n")
+    return b"\r\n" if text.count(b"\r") == newlines == text.count(b"\r\n") else b"\r"
 
 
 def _cells_of(delimiter: str) -> re.Pattern[bytes]:

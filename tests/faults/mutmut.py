@@ -100,12 +100,13 @@ class Coverage:
         return [node for node, end in zip(tests, ends, strict=True) if end <= most_s]
 
 
-def measure(folder: Path) -> Coverage:
+def measure(folder: Path, jobs: int) -> Coverage:
     """Run all tests once, unchanged."""
     report = folder / "report.xml"
     status, output = run_pytest(
         folder,
         [
+            f"--numprocesses={jobs}",
             *("--cov=fileproc", "--cov-context=test", "--cov-report=", f"--junitxml={report}"),
             *("-o", "junit_family=xunit1", f"--deselect={LEFT_OUT}"),
             *(test for test in TESTS if (folder / test).exists()),
@@ -208,7 +209,7 @@ def main() -> int:
             (folder := Path(name) / str(number)).mkdir()
             folders.append(copy_tree(folder))
             compile_once(folder)
-        coverage = measure(folders[0])
+        coverage = measure(folders[0], arguments.jobs)
         print(f"{len(everything)} mutants, {len(sample)} tried, seed {arguments.seed}", flush=True)
         verdicts = run(sample, folders, coverage)
     killed = sum(verdict in {"killed", "timeout"} for verdict in verdicts)

@@ -32,6 +32,7 @@ from fileproc.worker.rebuild import found_empty
 ROUND_S = 0.5
 LOCK_S = 5.0
 SWEPT_AT_ONCE = 100
+PREFIXES_AT_ONCE = 16  # each takes two calls to the storage, most of it waiting
 REBUILD_S = 10.0  # a lost store is looked at so often, by one of all workers
 
 _ATTEMPT = re.compile(r"attempts/(job_[0-9a-z]+)/(\d+)-[0-9a-f]{8}/\d+")
@@ -56,23 +57,23 @@ class Janitor:
             group.create_task(self._rounds("janitor", self.round))
             group.create_task(self._rounds("collector", self.tidy))
 
-    async def _rounds(self, lock: str, work: Callable[[], Awaitable[None]]) -> None:
-        """Two rounds a second; an engine that is away only costs rounds."""
+    async def _rounds(self, lock: str, work: Callable[[], Awaitable[bool]]) -> None:
+        """Two rounds a second, or one after the other; an engine that is away only costs rounds."""
         while True:
             try:
-                if await self._upkeep.lock(lock, self._holder, LOCK_S):
-                    await work()
+                if await self._upkeep.lock(lock, self._holder, LOCK_S) and await work():
+                    continue
             except FileprocError as exc:
                 log.warning("a round was cut short", of=lock, reason=exc.detail)
             except Exception:
                 log.exception("a round failed", of=lock)
             await asyncio.sleep(ROUND_S)
 
-    async def round(self) -> None:
-        """What is due in the books: each step is one bounded call to Redis."""
+    async def round(self) -> bool:
+        """What is due in the books: each step is one bounded call to Redis. The rest has time."""
         if await self._store.journal.empty():
             await self._look_at_lost()
-            return
+            return False
         await self._upkeep.tick()
         crash_point("janitor-ticked")
         RECOVERED.inc(await self._upkeep.recover())
@@ -85,25 +86,27 @@ class Janitor:
         crash_point("purged")
         await self._upkeep.trim_events(self._settings.events_window_s)
         await self._measure()
+        return False
 
     async def _look_at_lost(self) -> None:
         """A store that is empty: built again, if that is allowed; one of us looks now and then."""
         if await self._upkeep.lock("rebuild", secrets.token_hex(8), REBUILD_S):
             await found_empty(self._resources)
 
-    async def tidy(self) -> None:
-        """What is due in the storage.
+    async def tidy(self) -> bool:
+        """What is due in the storage; whether there is more, which waits for nothing.
 
         Not on the word of a store that has lost everything: what it takes for trash may be what
         the journal knows to be published.
         """
         if await self._store.journal.empty():
-            return
-        await self.collect()
+            return False
+        collected = await self.collect()
         await self.end_uploads()
         if time.monotonic() >= self._next_sweep:
             self._next_sweep = time.monotonic() + self._settings.sweep_s
             await self.sweep()
+        return bool(collected)
 
     async def collect(self) -> int:
         """Empty the trash: objects first, the note of them after. Returns how many notes."""
@@ -113,8 +116,17 @@ class Janitor:
         if keys:
             await self._objects.delete(keys)
             SWEPT.labels("file").inc(len(keys))
-        for prefix in prefixes:
-            SWEPT.labels("output").inc(await self._objects.delete_prefix(prefix))
+        gate = asyncio.Semaphore(PREFIXES_AT_ONCE)
+
+        async def delete(prefix: str) -> None:
+            async with gate:
+                SWEPT.labels("output").inc(await self._objects.delete_prefix(prefix))
+
+        # All of them to their ends: what one could not delete is due again.
+        failed = await asyncio.gather(*map(delete, prefixes), return_exceptions=True)
+        for error in failed:
+            if error is not None:
+                raise error
         if due:
             crash_point("trash-deleted")
         await self._upkeep.trashed(due)

@@ -46,6 +46,7 @@ SHORT = {  # settings of the end: nothing is kept for long
 }
 ENDING_S = 120.0
 COLLECTED_S = 100.0  # an attempt of a lost worker is collected after 60
+COLLECTED_PER_S = 200  # of what thousands of jobs have left; a look at it all takes time itself
 
 
 @dataclass
@@ -156,7 +157,7 @@ class _Play:
         # From here on no worker loses a job: what is left of such jobs is collected a minute later.
         await self._part("long backlog", lambda: stores.long_backlog(stage, plan.backlog))
         await self._part("store power", self._store_power)
-        await self._part("hogs", lambda: machine.cpu_hogs(stage, plan.hogs_s))
+        await self._part("hogs", self._hogs)
         await self._part("clock steps", lambda: machine.clock_steps(stage, plan.each_s * 2))
         await self._part("storage faults", lambda: faults.storage_faults(stage, plan.each_s))
         await self._part("latency", lambda: stores.far_away(stage, plan.each_s))
@@ -188,6 +189,10 @@ class _Play:
     async def _restarts(self) -> None:
         async with self._stage.load.at_most(FEW):
             await faults.rolling_restarts(self._stage, self._plan.rolling_rounds, GRACE_S)
+
+    async def _hogs(self) -> None:
+        async with self._stage.load.at_most(FEW):
+            await machine.cpu_hogs(self._stage, self._plan.hogs_s)
 
     async def _crash_points(self) -> None:
         stage = self._stage
@@ -273,11 +278,11 @@ class _Play:
         await asyncio.gather(*(delete(job_id) for job_id in rest))
         await asyncio.gather(*map(stage.load.delete_file, checker.uploaded()))
         await asyncio.gather(*(stage.load.give_up(*upload) for upload in checker.open_uploads()))
-        end = time.monotonic() + COLLECTED_S
+        end = time.monotonic() + COLLECTED_S + len(rest) / COLLECTED_PER_S
         while (left := checker.left(stage.cluster.bucket, stage.cluster.scratch)) and (
             time.monotonic() < end
         ):
-            await asyncio.sleep(1)
+            await asyncio.sleep(1 + len(left) / COLLECTED_PER_S / 2)
         self.findings.orphans += left
         if uploads := await checker.uploads():
             self.findings.orphans.append(f"{uploads} multipart uploads")

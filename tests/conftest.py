@@ -139,18 +139,20 @@ async def store(settings: Settings) -> AsyncIterator[Store]:
 @pytest.fixture
 async def objects(settings: Settings) -> AsyncIterator[ObjectStore]:
     from fileproc.objects import open_object_store
+    from fileproc.worker.transfers import patiently
 
     async with open_object_store(settings) as opened:
-        await opened.ensure_bucket()
+        await patiently(opened.ensure_bucket)  # on a busy machine it may answer late
         yield opened
 
 
 @pytest.fixture
 async def resources(settings: Settings) -> AsyncIterator[Resources]:
     from fileproc.resources import open_resources
+    from fileproc.worker.transfers import patiently
 
     async with open_resources(settings) as opened:
-        await opened.objects.ensure_bucket()
+        await patiently(opened.objects.ensure_bucket)
         yield opened
 
 

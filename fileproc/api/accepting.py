@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
+from fileproc.api import problems
 from fileproc.api.access import check_scopes
 from fileproc.api.drafts import check_permitted
 from fileproc.api.dry_runs import answer_dry
@@ -116,6 +117,23 @@ async def _written(api: Api, new: NewJob, uploads: Uploads | None) -> tuple[str,
     return job_id, accepted_at
 
 
+def check_size(api: Api, draft: Draft) -> int:
+    """Bytes of what a job asks for: its record is in Redis for long.
+
+    Raises:
+        TooLargeError: they are too many.
+    """
+    size, most = draft.size, api.settings.max_job_bytes
+    if size > most:
+        raise problems.too_large(
+            "max_job_bytes",
+            most,
+            f"The job asks for {size:,} bytes of JSON, with defaults and steps; at most {most:,} "
+            "are kept of one.",
+        )
+    return size
+
+
 def new_job(
     api: Api, caller: Caller, draft: Draft, inputs: Sequence[FileInfo], fresh: Collection[str]
 ) -> NewJob:
@@ -124,8 +142,10 @@ def new_job(
     Raises:
         UrlNotAllowedError: it names a connection that is not the caller's.
         ForbiddenError: the caller's key is bound to other operations.
+        TooLargeError: it asks for more than a record may hold.
     """
     check_scopes(caller, draft)  # asked earlier where that spares an upload; here for every way in
+    check_size(api, draft)
     check_permitted(api, caller.owner, draft)
     ids = dict.fromkeys(info.file_id for info in inputs)
     return NewJob(

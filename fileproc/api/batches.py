@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 from aiohttp import web
 from pydantic_core import to_json
@@ -22,14 +21,12 @@ from fileproc.api.reuse import with_answer
 from fileproc.crashpoints import crash_point
 from fileproc.errors import IdempotencyMismatchError
 from fileproc.ids import new_id
-from fileproc.store import BatchDocument, NewBatch, Replay
+from fileproc.store import BatchDocument, NewBatch, NewJob, Replay
 from fileproc.telemetry import SUBMITTED
 from fileproc.views import batch_path, batch_view
 
-if TYPE_CHECKING:
-    from fileproc.api.idempotency import Claim
-
 _JSON = "application/json"
+_AT_ONCE = 100
 
 batch_id_of = partial(path_id, noun="batch")
 
@@ -41,14 +38,17 @@ async def create_batch(request: web.Request) -> web.StreamResponse:
     document, asked = await read_batch(api, request)
     async with claimed(api, caller, key) as claim:
         jobs = await drafted(api, caller, asked, claim)
-        new = await new_batch(api, caller, document, jobs, claim)
+        mark = await _mark(document, jobs) if claim else "-"
         if isinstance(claim, Replay):
-            batch_id = _replayed(claim, new)
+            batch_id, repeated = _replayed(claim, mark), True
         else:
+            new = await new_batch(api, caller, document, jobs)
+            new = replace(new, reservation=claim, fingerprint=mark)
             batch_id = await accept_batch(api, new)
+            repeated = batch_id != new.id
     batch = await api.resources.store.batches.get(caller.owner, batch_id)
     headers = {"Location": batch_path(batch_id), "Retry-After": str(POLL_HINT_S)}
-    if batch_id != new.id:
+    if repeated:
         headers["Idempotency-Replayed"] = "true"
     return web.Response(
         body=to_json(batch_view(batch)), status=202, headers=headers, content_type=_JSON
@@ -74,34 +74,39 @@ async def accept_batch(api: Api, new: NewBatch) -> str:
 
 
 async def new_batch(
-    api: Api, caller: Caller, document: BatchDocument, jobs: list[Drafted], claim: Claim
+    api: Api, caller: Caller, document: BatchDocument, jobs: list[Drafted]
 ) -> NewBatch:
     """A batch of these jobs, under a new id.
 
     Raises:
-        UrlNotAllowedError, ForbiddenError: see `new_job`.
+        UrlNotAllowedError, ForbiddenError, TooLargeError: see `new_job`.
     """
     batch_id = new_id("batch")
-    marks = [[job.draft.asked(), [info.file_id for info in job.inputs]] for job in jobs]
-    made = [
-        new_job(api, caller, replace(job.draft, batch=batch_id), job.inputs, ()) for job in jobs
-    ]
-    answered = [
-        with_answer(api, caller, job.draft, new) for job, new in zip(jobs, made, strict=True)
-    ]
-    return NewBatch(
-        id=batch_id,
-        owner=caller.owner,
-        document=document,
+
+    async def made(job: Drafted) -> NewJob:
+        new = new_job(api, caller, replace(job.draft, batch=batch_id), job.inputs, ())
         # One that has failed before shall not refuse all the others: it is tried again.
-        jobs=list(await asyncio.gather(*answered)),
-        reservation=None if isinstance(claim, Replay) else claim,
-        fingerprint=fingerprint("batch", document.model_dump(), marks) if claim else "-",
-    )
+        return await with_answer(api, caller, job.draft, new)
+
+    new: list[NewJob] = []
+    for start in range(0, len(jobs), _AT_ONCE):
+        await asyncio.sleep(0)  # others have requests too
+        new += await asyncio.gather(*map(made, jobs[start : start + _AT_ONCE]))
+    return NewBatch(id=batch_id, owner=caller.owner, document=document, jobs=new)
 
 
-def _replayed(claim: Replay, new: NewBatch) -> str:
-    if claim.fingerprint != new.fingerprint:
+async def _mark(document: BatchDocument, jobs: list[Drafted]) -> str:
+    """What makes it the same request; of each job for itself, as all of them may be long."""
+    marks: list[str] = []
+    for job in jobs:
+        if len(marks) % _AT_ONCE == 0:
+            await asyncio.sleep(0)
+        marks.append(fingerprint(job.draft.asked(), [info.file_id for info in job.inputs]))
+    return fingerprint("batch", document.model_dump(), marks)
+
+
+def _replayed(claim: Replay, mark: str) -> str:
+    if claim.fingerprint != mark:
         raise IdempotencyMismatchError(
             "The Idempotency-Key was used for another request: use a new key for this one."
         )

@@ -121,14 +121,14 @@ class Api:
             finally:
                 self._waits.discard(timeout)
 
-    async def ask_store(self, owner: str, size: int) -> None:
+    async def ask_store(self, owner: str, size: int, *, jobs: int = 1) -> None:
         """Ask before a body of so many bytes is read that could not be accepted afterwards.
 
         Raises:
             StoreUnavailableError: Redis is away.
-            QuotaError: the owner has no room for another job, or not for so much.
+            QuotaError: the owner has no room for so many jobs more, or not for so much.
         """
-        await self.resources.store.owners.check_room(owner, size)
+        await self.resources.store.owners.check_room(owner, size, jobs=jobs)
 
     def drain(self) -> None:
         """End every long poll and event stream now."""

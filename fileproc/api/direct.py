@@ -66,7 +66,7 @@ async def create_upload(request: web.Request) -> web.StreamResponse:
     upload_id = new_id("upload")
     multipart = ""
     direct, key = api.resources.objects.direct, file_key(file_of(upload_id))
-    await api.resources.store.pipeline.command("PING")  # before the storage is asked
+    await api.ask_store(caller.owner, document.size or 0, jobs=0)  # before the storage is
     if document.part_bytes is not None:
         multipart = await direct.begin(key, content_type=document.type)
     try:

@@ -37,10 +37,12 @@ from fileproc.operations import Operation, clean_name
 from fileproc.outbound import check_url
 from fileproc.pipelines import Pipeline, planned, pointer_to
 from fileproc.settings import services
+from fileproc.store import Replay
 from fileproc.telemetry import LIMITS_HIT
 
 if TYPE_CHECKING:
     from fileproc.api.context import Api, Caller
+    from fileproc.api.idempotency import Claim
 
 
 # What a job is to do. Whoever takes in its files need not know which.
@@ -80,6 +82,12 @@ class Draft:
     @property
     def steps(self) -> list[Step]:
         return list(self.plan.steps) if isinstance(self.plan, Pipeline) else []
+
+    @property
+    def size(self) -> int:
+        """Bytes of what a client has filled, as JSON; the rest of a job's record is small."""
+        filled = (self.params, self.steps, self.sources, self.deliver, self.labels, self.metadata)
+        return len(to_json(filled))
 
     def asked(self) -> list[Any]:
         """What tells it from another; without the files."""
@@ -400,14 +408,19 @@ def sources_of(api: Api, refs: Sequence[object]) -> tuple[Source, ...]:
 
 
 async def files_by_id(
-    api: Api, caller: Caller, plan: Plan, wanted: Sequence[tuple[str, str]]
+    api: Api, caller: Caller, plan: Plan, wanted: Sequence[tuple[str, str]], claim: Claim
 ) -> list[FileInfo]:
     """Files that are here already, from (id, pointer) pairs.
+
+    A repetition is compared by their ids alone: the job has them, though they may be gone by now.
 
     Raises:
         NotFoundError: the caller has no such file (any more); every missing one is named.
         TypeMismatchError: one of them is not taken.
     """
+    if isinstance(claim, Replay):
+        ids = (file_id for file_id, _ in wanted)
+        return [FileInfo(file_id=each, name="", size=0, sha256="", type="") for each in ids]
     get = api.resources.store.files.get
     found = await asyncio.gather(
         *(get(caller.owner, file_id) for file_id, _ in wanted), return_exceptions=True

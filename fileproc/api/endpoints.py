@@ -129,6 +129,7 @@ class Endpoint:
         repeats: how an Idempotency-Key is heeded, of a POST or PUT.
         secrets: members of the answer that are told once: a kept answer has them masked.
         shown: stands in the documentation.
+        stores: leaves more in Redis than a job of its size does: refused while that is nearly full.
         rate: what its requests are counted as, where that does not follow from the others.
     """
 
@@ -154,6 +155,7 @@ class Endpoint:
     shown: bool = True
     repeats: Repeats = Repeats.ANSWER
     secrets: tuple[str, ...] = ()
+    stores: bool = False
     rate: RateClass | None = None
 
     @property

@@ -128,7 +128,7 @@ class Firing:
             await self._end(claim, _run(claim, RunOutcome.NOTHING, harvest))
             return
         jobs = await drafted(api, caller, harvest.jobs, None)
-        new = await new_batch(api, caller, document, jobs, None)
+        new = await new_batch(api, caller, document, jobs)
         run = _run(claim, RunOutcome.ACCEPTED, harvest).model_copy(update={"batch_id": new.id})
         await accept_batch(api, replace(new, fired=_fired(claim, run, harvest.taken)))
         _count(claim, run)

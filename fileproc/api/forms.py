@@ -169,7 +169,7 @@ class JobForm:
             for place, ref in enumerate(refs)
             if isinstance(ref, FileRef)
         ]
-        known = iter(await files_by_id(self._api, self._caller, draft.plan, wanted))
+        known = iter(await files_by_id(self._api, self._caller, draft.plan, wanted, self._claim))
         return [
             next(known) if isinstance(ref, FileRef) else self._part(ref.part, place)
             for place, ref in enumerate(refs)

@@ -14,6 +14,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         "/v1/upload-tokens",
         grants.create_upload_token,
         operation_id="createUploadToken",
+        stores=True,
         tag=Tag.SUBMIT,
         summary="Let a browser send one file",
         description=(

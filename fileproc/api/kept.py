@@ -27,7 +27,7 @@ log = get_logger(__name__)
 
 # What belongs to the one answer: the rest of its headers is the next one's own.
 _HEADERS: Final = ("Content-Type", "Location", "ETag", "Retry-After", "Link", "Cache-Control")
-_MOST_BYTES: Final = 256 * 1024
+_MOST_BYTES: Final = 64 * 1024
 
 
 async def answered_once(
@@ -38,6 +38,7 @@ async def answered_once(
     Raises:
         IdempotencyInFlightError: the first is still under way.
         IdempotencyMismatchError: the key was used for another request.
+        BacklogError: Redis is nearly full.
         whatever the handler raises: then the key is free again.
     """
     api, caller = api_of(request), caller_of(request)
@@ -47,6 +48,7 @@ async def answered_once(
     request[BODY_DIGEST] = hashlib.sha256()
     async with held(api, caller, key) as claim:
         if isinstance(claim, Reservation):
+            await api.resources.store.reserve.check()  # what is kept lies in Redis for a day
             response = await handler(request)
             mark = await _mark(request, api, caller)
             await _keep(api, endpoint, claim, mark, response)

@@ -116,6 +116,8 @@ class RatesView(BaseModel):
 class FileLimits(BaseModel):
     max_upload_bytes: int
     max_json_bytes: int
+    max_job_bytes: int = Field(description="What a job may ask for, as JSON, with its steps.")
+    max_batch_bytes: int = Field(description="The same of all jobs of a batch.")
     max_inputs: int = Field(description="Files of one job.")
     max_output_files: int
     upload_idle_s: float = Field(description="An upload that sends nothing for so long is cut.")
@@ -217,6 +219,8 @@ LIMITS: Final = {
     "files": {
         "max_upload_bytes": 5_368_709_120,
         "max_json_bytes": 1_048_576,
+        "max_job_bytes": 262_144,
+        "max_batch_bytes": 67_108_864,
         "max_inputs": 100,
         "max_output_files": 2000,
         "upload_idle_s": 60.0,

@@ -47,6 +47,8 @@ async def get_limits(request: web.Request) -> web.StreamResponse:
         "files": {
             "max_upload_bytes": settings.max_upload_bytes,
             "max_json_bytes": settings.max_json_bytes,
+            "max_job_bytes": settings.max_job_bytes,
+            "max_batch_bytes": settings.max_batch_bytes,
             "max_inputs": settings.max_inputs,
             "max_output_files": settings.max_output_files,
             "upload_idle_s": settings.upload_idle_s,

@@ -24,6 +24,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         "/v1/links",
         links.create_link,
         operation_id="createLink",
+        stores=True,
         tag=Tag.LINKS,
         summary="Share an output",
         answers={

@@ -191,6 +191,7 @@ async def drafted(api: Api, caller: Caller, asked: Sequence[Asked], claim: Claim
     """
     ready: list[Drafted] = []
     refusals: list[FileprocError] = []
+    most, size = api.settings.max_batch_bytes, 0
     for lot in _lots(asked):
         await asyncio.sleep(0)  # others have requests too
         outcomes = await asyncio.gather(
@@ -199,12 +200,20 @@ async def drafted(api: Api, caller: Caller, asked: Sequence[Asked], claim: Claim
         for outcome in outcomes:
             if isinstance(outcome, Drafted):
                 ready.append(outcome)
+                size += outcome.draft.size
             elif isinstance(outcome, FileprocError) and outcome.status in _CLIENT_ERRORS:
                 refusals.append(outcome)
             else:
                 raise outcome
         if len(refusals) > MAX_SHOWN or _for_all(refusals, lot):
             break
+        if size > most:  # a few lines may stand for much, by a template or by what is said of each
+            raise problems.too_large(
+                "max_batch_bytes",
+                most,
+                f"The jobs of a batch ask for at most {most:,} bytes of JSON together, with "
+                "defaults and steps: send them in several.",
+            )
     if refusals:
         first = refusals[0]
         complaints = [error for refusal in refusals for error in refusal.errors]

@@ -142,6 +142,8 @@ async def _served(
     if endpoint is None:
         return await _unmatched(request, handler)
     await _admit(request, endpoint)
+    if endpoint.stores:
+        await request.app[API].resources.store.reserve.check()
     if endpoint.keeps_answer and HEADER in request.headers:
         return await answered_once(request, endpoint, handler)
     return await handler(request)

@@ -35,7 +35,7 @@ from fileproc.errors import (
 from fileproc.ids import is_id
 from fileproc.jobs import FileInfo, Job, JobDocument, JobState, KeptState, KeptSteps, Made
 from fileproc.pipelines import planned, pointer_to
-from fileproc.store import JobFilter
+from fileproc.store import JobFilter, Replay
 from fileproc.views import undelivered
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ async def retry_job(request: web.Request) -> web.StreamResponse:
     if asked.deliver:
         draft = replace(draft, deliver=deliveries(api, asked.deliver))
     async with claimed(api, caller, key) as claim:
-        await _check_files(api, caller, job)
+        if not isinstance(claim, Replay):
+            await _check_files(api, caller, job)
         accepted = await accept(
             api, caller, draft, inputs=_inputs_of(draft, job), brought=[], claim=claim
         )

@@ -283,6 +283,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         "/v1/templates/{template}",
         templates.put_template,
         operation_id="putTemplate",
+        stores=True,
         tag=Tag.TEMPLATES,
         summary="Keep a pipeline under a name",
         description=(

@@ -27,6 +27,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         "/v1/schedules",
         schedules.create_schedule,
         operation_id="createSchedule",
+        stores=True,
         tag=Tag.SCHEDULES,
         summary="Do a job again and again",
         description=(
@@ -74,6 +75,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         "/v1/schedules/{schedule}",
         schedules.change_schedule,
         operation_id="changeSchedule",
+        stores=True,
         tag=Tag.SCHEDULES,
         summary="Change a schedule",
         description=(
@@ -115,6 +117,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         "/v1/schedules/{schedule}/resume",
         schedules.resume_schedule,
         operation_id="resumeSchedule",
+        stores=True,
         tag=Tag.SCHEDULES,
         summary="Let a schedule go on",
         description="What was due while it was paused is not made up for.",
@@ -127,6 +130,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         "/v1/schedules/{schedule}/run",
         schedules.run_schedule,
         operation_id="runSchedule",
+        stores=True,
         tag=Tag.SCHEDULES,
         summary="Run a schedule now",
         description="Within a second or so. Asked again before that is done, it is run once.",

@@ -203,6 +203,8 @@ def _shown_source(source: Source) -> dict[str, Any]:
 def _shown_job(job: dict[str, Any]) -> dict[str, Any]:
     """As it was asked for, without what is secret; it has been judged, so its parts are there."""
     shown = dict(job)
+    if "variables" in job:  # which of them becomes a secret, the version of the template says
+        shown["variables"] = dict.fromkeys(job["variables"], MASK)
     if "operation" in job:
         shown |= {"params": shown_params(job["operation"], job.get("params", {}))}
     if "steps" in job:

@@ -174,4 +174,4 @@ async def draft_over(
         for place, ref in enumerate(asked.inputs)
         if isinstance(ref, FileRef)
     ]
-    return draft, await files_by_id(api, caller, draft.plan, wanted) if wanted else []
+    return draft, await files_by_id(api, caller, draft.plan, wanted, claim) if wanted else []

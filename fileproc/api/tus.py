@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import hashlib
 import hmac
 import re
@@ -111,6 +110,8 @@ async def create_tus(request: web.Request) -> web.StreamResponse:
     if brings:
         _check_type(request)
         Body(request, api.settings).refuse_encoded()
+    if size:
+        await api.ask_store(caller.owner, size, jobs=0)
     upload_id = new_id("upload")
     upload = await api.resources.store.uploads.open(upload_id, caller.owner, document, "")
     offset = 0
@@ -237,7 +238,7 @@ def _checksum_of(request: web.Request) -> _Checksum | None:
         raise BadRequestError(f"Upload-Checksum knows {', '.join(ALGORITHMS)}.")
     try:
         expected = base64.b64decode(encoded, validate=True)
-    except binascii.Error as exc:
+    except ValueError as exc:
         raise BadRequestError("Upload-Checksum is an algorithm and base64.") from exc
     return _Checksum(algorithm, expected)
 
@@ -279,6 +280,7 @@ async def _with_size(api: Api, mine: Held, size: int) -> Held:
         return mine
     if known is not None or size < upload.offset:
         raise BadRequestError("The length of an upload does not change.")
+    await api.ask_store(upload.owner, size, jobs=0)
     await api.resources.store.uploads.note(upload.id, mine.holder, size=size)
     return mine.of_size(size)
 

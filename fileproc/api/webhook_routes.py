@@ -23,6 +23,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         "/v1/webhooks",
         webhooks.create_webhook,
         operation_id="createWebhook",
+        stores=True,
         tag=Tag.WEBHOOKS,
         summary="Have events sent to a URL",
         description=(
@@ -76,6 +77,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         "/v1/webhooks/{webhook}",
         webhooks.change_webhook,
         operation_id="changeWebhook",
+        stores=True,
         tag=Tag.WEBHOOKS,
         summary="Change, disable or enable a webhook",
         description=(
@@ -128,6 +130,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         "/v1/webhooks/{webhook}/test",
         webhooks.test_webhook,
         operation_id="testWebhook",
+        stores=True,
         tag=Tag.WEBHOOKS,
         summary="Send a test message",
         description="Of the type `webhook.test`, signed and repeated as any other.",
@@ -166,6 +169,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         "/v1/webhooks/{webhook}/deliveries/{delivery}/redeliver",
         webhooks.redeliver,
         operation_id="sendAgain",
+        stores=True,
         tag=Tag.WEBHOOKS,
         summary="Send a delivery once more",
         description="With the same `webhook-id` and body, whether it had succeeded or failed.",

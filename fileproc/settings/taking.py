@@ -15,6 +15,10 @@ class Taking(BaseModel):
 
     max_upload_bytes: Positive = Field(5 * GIB, description="Largest file taken.")
     max_json_bytes: Positive = Field(1 * MIB, description="Largest JSON body or `job` part.")
+    max_job_bytes: Positive = Field(
+        256 * 1024, description="What one job may ask for, as JSON, with the steps of its template."
+    )
+    max_batch_bytes: Positive = Field(64 * MIB, description="The same of all jobs of a batch.")
     max_manifest_bytes: Positive = Field(
         16 * MIB, description="Largest manifest of a batch (a job on each line)."
     )

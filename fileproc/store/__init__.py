@@ -188,6 +188,7 @@ class Store:
     upkeep: Upkeep
     feed: EventFeed
     journal: Journal
+    reserve: Reserve
     status: Health
     pipeline: Pipeline
     names: Keys
@@ -275,6 +276,7 @@ def _store(
         upkeep=Upkeep(pipeline, names, journal),
         feed=feed,
         journal=journal,
+        reserve=reserve,
         status=Health(pipeline, names),
         pipeline=pipeline,
         names=names,

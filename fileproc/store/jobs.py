@@ -235,6 +235,9 @@ class Jobs:
         """
         index = self._keys.jobs(owner, wanted.state)
         if wanted.batch is not None:
+            batch = self._keys.batch(wanted.batch)
+            if await self._pipeline.command("HGET", batch, "own") != owner:
+                return JobPage([], None)  # another's looks like none, its length included
             index = self._keys.members(wanted.batch)
         top: str | int = "+inf"
         after: tuple[int, str] | None = None

@@ -139,14 +139,14 @@ class Owners:
         if known is not None or grant.given():
             await self.set(name, grant)
 
-    async def check_room(self, name: str, size: int) -> None:
+    async def check_room(self, name: str, size: int, *, jobs: int = 1) -> None:
         """Ask before files of so many bytes are uploaded; accept asks once more.
 
         Raises:
-            QuotaError: another job of this owner would be refused.
+            QuotaError: so many jobs, or bytes, of this owner would be refused.
             StoreUnavailableError: Redis is away.
         """
-        reply = await self._pipeline.script("room", name, self.everybody.for_scripts(), size)
+        reply = await self._pipeline.script("room", name, self.everybody.for_scripts(), size, jobs)
         if reply[0] == "quota":
             raise quota_error(reply)
 

@@ -318,14 +318,13 @@ class Schedules:
     ) -> None:
         """Write it back, unless there is a newer one."""
         told = [item for pair in fields.items() for item in pair]
-        reply = await self._script("restore", schedule_id, owner, version, *told)
-        if reply[0] != "ok":
-            return
-        if runs:
-            await self._script("recall", schedule_id, "r", *runs)
+        await self._script("recall", schedule_id, "r", *runs)
         digests = list(taken)
         for start in range(0, len(digests), AT_ONCE):
             await self._script("recall", schedule_id, "t", *digests[start : start + AT_ONCE])
+        reply = await self._script("restore", schedule_id, owner, version, *told)
+        if reply[0] != "ok":  # a newer one is there
+            await self._script("recall", schedule_id, "r")
 
     async def delete_again(self, owner: str, schedule_id: str) -> None:
         """Forget what was deleted; ids are never used again."""

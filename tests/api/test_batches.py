@@ -261,6 +261,26 @@ async def test_a_batch_beyond_the_quota_is_refused_whole(serve: Any, books: Book
     await made(await send(api, {"jobs": [SLEEP] * 2}))
 
 
+async def test_what_a_batch_stands_for_is_bounded_not_only_what_was_sent(
+    serve: Any, books: Books
+) -> None:
+    api = await serve(max_batch_bytes=100_000, max_job_bytes=20_000)
+    each = {"operation": "file.probe", "metadata": {"note": "x" * 10_000}}
+    files = [{"url": "https://example.com/a"}]
+    await made(await send(api, {"each": each, "files": files * 5}))
+    body = {"each": each, "files": files * 20}
+    assert len(json.dumps(body)) < 12_000
+    document = await problem(await send(api, body), 413, "too_large")
+    assert document["limit"] == "max_batch_bytes"
+    place = {"url": "https://example.com/b?" + "z" * 2_000}
+    job = {**each, "inputs": files, "deliver": [{**place, "output": n} for n in range(6)]}
+    document = await problem(await api.post("/v1/jobs", json=job), 413, "too_large")
+    assert (document["limit"], document["limit_value"]) == ("max_job_bytes", 20_000)
+    document = await problem(await send(api, {"jobs": [job]}), 413, "too_large")
+    assert document["limit"] == "max_job_bytes"
+    assert len(books.jobs()) == 5
+
+
 async def test_another_owners_batch_is_not_there(serve: Any, store: Store) -> None:
     api = await serve(auth=Auth.REQUIRED)
     keys = {}
@@ -276,6 +296,13 @@ async def test_another_owners_batch_is_not_there(serve: Any, store: Store) -> No
         await problem(answer, 404, "not_found")
     for path in ("/v1/batches", f"/v1/jobs?batch={own['id']}"):
         assert (await (await api.get(path, headers=keys["umbrella"])).json())["data"] == []
+    # Nor does a cursor tell of it, of a batch that is longer than what one page looks at.
+    long = new_id("batch")
+    member = JobDocument(operation="file.probe", batch=long)
+    jobs = [make_job("acme", document=member) for _ in range(1_001)]
+    await store.batches.accept(NewBatch(long, "acme", BatchDocument(), jobs))
+    page = await api.get(f"/v1/jobs?batch={long}", headers=keys["umbrella"])
+    assert await page.json() == {"data": [], "next_cursor": None}
     each = {"operation": "file.probe"}
     answer = await send(
         api, {"each": each, "files": [{"file_id": foreign_file}]}, **keys["umbrella"]
@@ -441,3 +468,18 @@ async def test_the_same_batch_sent_by_many_at_once_is_one(serve: Any, books: Boo
     refused = {"Idempotency-Key": "refused"}
     await problem(await send(servers[0], {"jobs": [{}]}, **refused), 422, "invalid_request")
     await made(await send(servers[0], {"jobs": [SLEEP]}, **refused))
+
+
+async def test_a_batch_that_is_sent_again_is_found_though_its_files_are_gone(api: Any) -> None:
+    file_id = (await (await api.post("/v1/files", data=b"hello")).json())["id"]
+    key = {"Idempotency-Key": "k"}
+
+    def over(file_id: str) -> dict[str, Any]:
+        return {"jobs": [{"operation": "file.probe", "inputs": [{"file_id": file_id}]}]}
+
+    body = over(file_id)
+    first = await made(await send(api, body, **key))
+    assert (await api.delete(f"/v1/files/{file_id}")).status == 204
+    assert (await made(await send(api, body, **key)))["id"] == first["id"]
+    other = await send(api, over(new_id("file")), **key)
+    await problem(other, 422, "idempotency_mismatch")

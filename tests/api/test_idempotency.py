@@ -222,3 +222,19 @@ async def test_a_repetition_of_a_deleted_job_is_gone(api: Any) -> None:
     job = await (await put(api)).json()
     await api.delete(f"/v1/jobs/{job['id']}")
     await problem(await put(api), 410, "gone")
+
+
+async def test_what_is_sent_again_finds_its_job_though_its_file_is_gone(api: Any) -> None:
+    """Whoever lost the answer must not take an accepted job for a refused one."""
+    file = await (await api.post("/v1/files?filename=a.txt", data=b"hello")).json()
+    body = {"operation": "file.probe", "inputs": [{"file_id": file["id"]}]}
+    headers = {"Idempotency-Key": "k"}
+    first = await (await api.post("/v1/jobs", json=body, headers=headers)).json()
+    of_form, body_of_form = form((field("job"), json.dumps(body).encode()))
+    of_form = {**of_form, "Idempotency-Key": "form"}
+    second = await (await api.post("/v1/jobs", data=body_of_form, headers=of_form)).json()
+    assert (await api.delete(f"/v1/files/{file['id']}")).status == 204
+    again = await api.post("/v1/jobs", json=body, headers=headers)
+    assert (again.status, (await again.json())["id"]) == (202, first["id"])
+    again = await api.post("/v1/jobs", data=body_of_form, headers=of_form)
+    assert (again.status, (await again.json())["id"]) == (202, second["id"])

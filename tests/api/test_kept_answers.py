@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from fileproc.api import health, kept
+from fileproc.api.context import API
 from fileproc.api.endpoints import Answer, Endpoint, Repeats, Tag
 from fileproc.api.routes import ENDPOINTS
 from fileproc.store import Reservation
@@ -197,3 +198,25 @@ async def test_every_post_and_put_heeds_a_key_and_says_so(api: Any) -> None:
         if each.repeats is Repeats.NONE:
             own = "/tus" in each.path or each.operation_id == "putUpload"  # the token is the key
             assert own or each.public, "a protocol of its own, else it needs the key"
+
+
+async def test_a_redis_that_is_nearly_full_keeps_no_answers_and_takes_no_definitions(
+    api: Any, books: Books
+) -> None:
+    """What they take is missing to the jobs that are there."""
+    store = api.app[API].resources.store
+    assert (await api.put("/v1/templates/t", json=template(1), headers=KEY)).status == 200
+    used = int(books.redis.info("memory")["used_memory"])
+    books.redis.config_set("maxmemory", int(used * 1.05))
+    try:
+        store.reserve._next = 0.0  # look now, not in a second
+        answer = await api.put("/v1/templates/u", json=template(1))
+        await problem(answer, 503, "backlog")
+        cancel = "/v1/jobs/job_01kqb4h0nme8atrb9rgb0yvm3j/cancel"
+        answer = await api.post(cancel, headers={"Idempotency-Key": "other"})
+        await problem(answer, 503, "backlog")
+        await problem(await api.post(cancel), 404, "not_found")
+    finally:
+        books.redis.config_set("maxmemory", 0)
+    store.reserve._next = 0.0
+    assert (await api.put("/v1/templates/u", json=template(1))).status == 200

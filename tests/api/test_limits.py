@@ -156,3 +156,20 @@ async def test_only_admins_grant_and_hold_back(
     await problem(answer, 403, "forbidden")
     assert (await store.owners.get("acme")).grant == Grant()
     assert (await store.usage.of("acme", 1)).paused_lanes == []
+
+
+async def test_an_upload_that_could_not_be_kept_is_refused_when_it_begins(serve: Any) -> None:
+    api = await serve(quota_bytes_per_day=1000, max_queued_per_owner=1)
+    tus = {"Tus-Resumable": "1.0.0"}
+    answer = await api.post("/v1/tus", headers={**tus, "Upload-Length": "1001"})
+    assert (await problem(answer, 429, "quota_exceeded"))["limit"] == "quota_bytes_per_day"
+    await problem(await api.post("/v1/uploads", json={"size": 1001}), 429, "quota_exceeded")
+    answer = await api.post("/v1/tus", headers={**tus, "Upload-Defer-Length": "1"})
+    assert answer.status == 201
+    piece = {**tus, "Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"}
+    sized = {**piece, "Upload-Length": "1001"}
+    refused = await api.patch(answer.headers["Location"], headers=sized, data=b"x")
+    await problem(refused, 429, "quota_exceeded")
+    # Of jobs that wait an upload knows nothing.
+    assert (await api.post("/v1/jobs", json={"operation": "debug.sleep"})).status == 202
+    assert (await api.post("/v1/tus", headers={**tus, "Upload-Length": "1000"})).status == 201

@@ -14,6 +14,7 @@ from fileproc.api.schedule_models import RunList, ScheduleList, ScheduleView
 from fileproc.objects import open_connections
 from fileproc.settings import Auth
 from fileproc.store import Grant, Role, Store
+from fileproc.views import MASK
 from support.bucket import Bucket, listing_bucket
 from support.clock import step_clock
 from support.commands import start
@@ -393,6 +394,13 @@ async def test_secrets_of_a_schedule_are_not_shown_and_bound_keys_make_none(
     answer = await api.post("/v1/schedules", json=body, headers=headers)
     assert answer.status == 201, await answer.text()
     assert "hush" not in await answer.text()
+    lock = {"operation": "pdf.encrypt", "params": {"user_password": {"$var": "password"}}}
+    template = {"variables": {"password": {"type": "string"}}, "steps": {"lock": lock}}
+    assert (await api.put("/v1/templates/lock", json=template, headers=headers)).status == 200
+    filled = {"template": "lock", "variables": {"password": "hush hush"}}
+    answer = await api.post("/v1/schedules", json={**body, "job": filled}, headers=headers)
+    assert answer.status == 201, await answer.text()
+    assert (await answer.json())["job"]["variables"] == {"password": MASK}
     headers = {"Authorization": f"Bearer {bound.token}"}
     await problem(await api.post("/v1/schedules", json=body, headers=headers), 403, "forbidden")
     text = await (await api.get("/v1/schedules", headers=headers)).text()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fileproc.errors import NotFoundError
+from fileproc.errors import NotFoundError, StoreUnavailableError
 from fileproc.ids import new_id
 from fileproc.store import Fired, Run, RunOutcome, Store
+from fileproc.store.schedules import Schedules
 from fileproc.worker.rebuild import rebuild
 
 if TYPE_CHECKING:
@@ -98,3 +100,37 @@ async def test_a_promoted_replica_fires_nothing_that_was_fired(
     assert await store.schedules.taken(fired) == {"a"}
     with pytest.raises(NotFoundError):
         await store.schedules.get("acme", gone)
+
+
+@pytest.mark.usefixtures("settled")
+@pytest.mark.parametrize("call", range(4))
+async def test_a_rebuild_that_was_cut_off_is_made_good_by_the_next(
+    resources: Resources,
+    shipper: Shipper,
+    books: Books,
+    monkeypatch: pytest.MonkeyPatch,
+    call: int,
+) -> None:
+    """Whichever of its calls was the last: no object is taken again, no run is told twice."""
+    store = resources.store
+    schedule_id = await made(store)
+    many = {f"m{number}" for number in range(2100)}
+    await fire(store, schedule_id, *many)
+    await shipper.ship()
+    before = await store.schedules.get("acme", schedule_id, runs=9)
+    books.wipe()
+    honest, calls = Schedules._script, itertools.count()
+
+    async def cut(self: Schedules, verb: str, *args: Any) -> Any:
+        if next(calls) == call:
+            raise StoreUnavailableError("redis is away")
+        return await honest(self, verb, *args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Schedules, "_script", cut)
+        with pytest.raises(StoreUnavailableError):
+            await rebuild(resources)
+    await rebuild(resources)
+    assert await store.schedules.get("acme", schedule_id, runs=9) == before
+    assert await store.schedules.taken(schedule_id) == many
+    assert books.redis.keys(books.key("*").replace("{", "[{]").replace("}", "[}]") + ":new") == []

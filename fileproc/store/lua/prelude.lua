@@ -479,8 +479,8 @@ local function commit()
         rem[#rem + 1] = id
       end
     end
-    if #rem > 0 then call('ZREM', key, unpack(rem)) end
-    if #add > 0 then call('ZADD', key, unpack(add)) end
+    for i = 1, #rem, PER_CALL do call('ZREM', key, unpack(rem, i, math.min(i + PER_CALL - 1, #rem))) end
+    for i = 1, #add, PER_CALL do call('ZADD', key, unpack(add, i, math.min(i + PER_CALL - 1, #add))) end
   end
   if #lines == 0 then return end
   local entry = {'l', table.concat(lines, '\n')}

@@ -1,5 +1,6 @@
 -- Keeps schedules, and decides who fires which: a firing has a number, and only the newest counts.
--- Writes  schedule:<id>, schedules:<owner>, schedules_due, taken:<id>, runs:<id>
+-- Writes  schedule:<id>, schedules:<owner>, schedules_due, taken:<id>, runs:<id>; of one that is being
+--         restored taken:<id>:new and runs:<id>:new, which become those with its record
 -- ARGV 1 verb, 2 id, then
 --   create   3 owner, 4 most schedules of an owner, 5 active | paused, 6 next due (ms) or '',
 --            7 definition (JSON)
@@ -11,11 +12,13 @@
 --   end      3 number, then as end_firing
 --   forget   3 number, then digests of objects that are not there any more
 --   restore  3 owner, 4 version, then field, value, ...   only if it is newer than what is there
---   recall   3 r | t, then runs, the newest first, or digests: of one that is being restored
+--   recall   3 r | t, then runs, the newest first, or digests: of one that is about to be restored;
+--            the runs come first, and without any they take back what was recalled
 -- Returns {'ok', ...} | {'absent'} | {'quota', n} | {'stale'} | {'idle'} | {'lost'}; for claim
 --         {'ok', owner, definition, number, due (ms), cron | manual, claims so far, now (ms), last due}
 -- Each may be sent twice; a claim that is finds nothing the second time, and is made again when its
 -- life is over.
+local RECALLED_S = 3600      -- of a rebuild that never came back
 local verb, id = ARGV[1], ARGV[2]
 local key = P .. 'schedule:' .. id
 local own = call('HGET', key, 'own')
@@ -84,7 +87,14 @@ end
 
 local function restore(owner)
   if own and tonumber(call('HGET', key, 'v')) >= tonumber(ARGV[4]) then return {'idle'} end
-  call('UNLINK', key, P .. 'taken:' .. id, P .. 'runs:' .. id)
+  call('UNLINK', key)
+  for _, name in ipairs({'taken:', 'runs:'}) do
+    call('UNLINK', P .. name .. id)
+    if call('EXISTS', P .. name .. id .. ':new') == 1 then
+      call('RENAME', P .. name .. id .. ':new', P .. name .. id)
+      call('PERSIST', P .. name .. id)
+    end
+  end
   call('HSET', key, 'own', owner, 'v', ARGV[4], 'n', 0, unpack(ARGV, 5))
   index('schedules:' .. owner, id, call('HGET', key, 'ca'))
   set_due(id)
@@ -93,9 +103,13 @@ end
 
 local function recall()
   if ARGV[3] == 'r' then
-    call('RPUSH', P .. 'runs:' .. id, unpack(ARGV, 4))
+    call('UNLINK', P .. 'runs:' .. id .. ':new', P .. 'taken:' .. id .. ':new')
+    if not ARGV[4] then return {'ok'} end
+    call('RPUSH', P .. 'runs:' .. id .. ':new', unpack(ARGV, 4))
+    call('EXPIRE', P .. 'runs:' .. id .. ':new', RECALLED_S)
   else
-    call('SADD', P .. 'taken:' .. id, unpack(ARGV, 4))
+    call('SADD', P .. 'taken:' .. id .. ':new', unpack(ARGV, 4))
+    call('EXPIRE', P .. 'taken:' .. id .. ':new', RECALLED_S)
   end
   return {'ok'}
 end
@@ -119,7 +133,7 @@ elseif verb == 'restore' then
 elseif verb == 'claim' then
   reply = own and claim() or {'idle'}
 elseif verb == 'recall' then
-  reply = own and recall() or {'absent'}
+  reply = recall()
 elseif OF_OWNERS[verb] and own == ARGV[3] then
   reply = OF_OWNERS[verb]()
 elseif OF_FIRINGS[verb] then

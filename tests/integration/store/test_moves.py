@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ from fileproc.store import (
     open_store,
 )
 from fileproc.store.scripts import moves_table
+from support.clock import step_clock
 from support.jobs import PROBLEM, due_trash, make_file, make_job, make_result, settlement_of
 
 if TYPE_CHECKING:
@@ -439,3 +441,19 @@ class TestIdempotency:
         assert await store.jobs.accept(self.job(slow)) == fast.id
         with pytest.raises(IdempotencyMismatchError):
             await store.jobs.accept(self.job(slow, "f2"))
+
+
+async def test_many_jobs_with_many_files_are_forgotten_in_one_call(
+    store: Store, books: Books
+) -> None:
+    """Their entries in one index are more than Lua hands over at once."""
+    jobs = []
+    for _ in range(200):
+        job = make_job(new_files=[make_file() for _ in range(25)], retention_s=60)
+        await store.jobs.accept(job)
+        jobs.append(job.id)
+    await asyncio.gather(*(store.jobs.cancel("acme", job_id) for job_id in jobs))
+    step_clock(books.redis, books.prefix, 120_000)
+    assert await store.upkeep.purge() == 200
+    assert books.redis.zcard(books.key("trash")) >= 5_000
+    assert books.redis.zcard(books.key("jobs:acme")) == 0

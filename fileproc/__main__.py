@@ -256,8 +256,10 @@ def _time(when: datetime | None) -> str | None:
 @click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
 def config(as_json: bool) -> None:
     """Show the settings as they take effect, secrets masked; or every complaint at once."""
-    from fileproc.settings import effective
+    from fileproc.settings import effective, unknown
 
+    for sentence in unknown():
+        click.echo(sentence, err=True)
     rows = effective(_settings())
     if as_json:
         click.echo(json.dumps({name: value for name, value, _ in rows}, indent=2))

@@ -27,7 +27,7 @@ _OF_NO_ENDPOINT: Final[tuple[type[FileprocError], ...]] = (
     MethodNotAllowedError,
 )
 
-_METHODS: Final = ("get", "post", "put", "delete")
+_METHODS: Final = ("get", "post", "put", "patch", "delete")
 _LIMITS: Final = (
     ("minimum", "at least {}"),
     ("exclusiveMinimum", "more than {}"),

@@ -16,7 +16,8 @@ from fileproc import __version__
 from fileproc.api.answers import Check, Readiness
 from fileproc.api.context import API, Api
 from fileproc.errors import FileprocError, UnauthorizedError
-from fileproc.store import lost
+from fileproc.settings import unknown
+from fileproc.store import LOOK_S, lost
 from fileproc.telemetry import EVENT_BACKLOG, QUEUE_JOBS, get_logger
 
 log = get_logger(__name__)
@@ -76,8 +77,9 @@ class Health:
     async def _workers(self) -> dict[str, Check]:
         """What the workers say of themselves; the api serves without them, jobs wait."""
         try:
-            alive = await self._api.resources.store.status.workers()
-        except FileprocError:
+            async with asyncio.timeout(LOOK_S):
+                alive = await self._api.resources.store.status.workers()
+        except (FileprocError, TimeoutError):
             unknown = Check(status="warning", detail="Unknown while the job store is away.")
             return {"workers": unknown, "sandbox": unknown}
         if not alive:
@@ -97,7 +99,7 @@ class Health:
         found = await self._api.resources.store.health()
         if not found.reachable:
             unknown = Check(status="failed", detail="Unknown while the job store is away.")
-            away = Check(status="failed", detail="The job store cannot be reached.")
+            away = Check(status="failed", detail=" ".join(found.warnings))
             return {"redis": away, "durability": unknown, "scripts": unknown}
         kept = "What was accepted survives a power cut (appendfsync always, noeviction)."
         return {
@@ -151,8 +153,9 @@ async def metrics(request: web.Request) -> web.StreamResponse:
         if not hmac.compare_digest(given, expected):
             raise UnauthorizedError("The figures need the token of FILEPROC_METRICS_TOKEN.")
     try:
-        stats = await request.app[HEALTH].queue.get()
-    except FileprocError:
+        async with asyncio.timeout(LOOK_S):
+            stats = await request.app[HEALTH].queue.get()
+    except (FileprocError, TimeoutError):
         log.warning("metrics: the queue's figures are old, the job store is away")
     else:
         _show(stats)
@@ -168,7 +171,9 @@ def _show(stats: dict[str, dict[str, int]]) -> None:
 
 
 async def announce(api: Api) -> None:
-    """Say at start, loudly, what Redis will not keep."""
+    """Say at start, loudly, what Redis will not keep, and what is set in vain."""
+    for sentence in unknown():
+        log.warning("settings", warning=sentence)
     found: Any = await api.resources.store.health()
     for warning in found.warnings:
         log.warning("job store", warning=warning)

@@ -204,7 +204,9 @@ def _list(field: Mapping[str, Any]) -> str:
         _kind(item) if "enum" not in item else "string"
         for item in field["items"].get("anyOf", [field["items"]])
     }
-    named = " or ".join(f"{kind}s" for kind in sorted(str(kind) for kind in kinds))
+    # "numbers from 0 to 9": it is the word that has several.
+    words = (str(kind).partition(" ") for kind in sorted(map(str, kinds)))
+    named = " or ".join(f"{word}s{blank}{rest}" for word, blank, rest in words)
     return f"list of {named}"
 
 

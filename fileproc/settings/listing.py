@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from difflib import get_close_matches
+from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import BaseModel, SecretStr
 
 from fileproc.settings.loading import Settings, variables
+
+# Of the client, of compose.yaml and of the tests.
+_OTHERS: Final = ("ADMIN_KEY", "GID", "IMAGE", "KEY", "OCR_LANGUAGES", "UID", "URL", "VARIANT")
+
+
+def unknown() -> list[str]:
+    """A sentence about each variable of the environment that looks like a setting and is none."""
+    known = {each for name in Settings.model_fields for each in variables(name)}
+    known |= {f"{each}_FILE" for each in known} | {f"FILEPROC_{each}" for each in _OTHERS}
+    sentences = []
+    for name in sorted(os.environ):
+        if name.startswith("FILEPROC_") and name not in known and "_TEST_" not in name:
+            meant = get_close_matches(name, known, n=1)
+            sentences.append(f"{name} is no setting{f': {meant[0]}?' if meant else ''}")
+    return sentences
 
 
 def shown(chapter: type[BaseModel] = Settings) -> list[str]:

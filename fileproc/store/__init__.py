@@ -26,7 +26,7 @@ from fileproc.store.deliveries import (
 )
 from fileproc.store.events import Event, EventFeed, Topic, Watch
 from fileproc.store.files import FilePage, Files, StoredFile
-from fileproc.store.health import Health, StoreHealth
+from fileproc.store.health import LOOK_S, Health, StoreHealth
 from fileproc.store.heartbeat import Heartbeat, Pulse
 from fileproc.store.idempotency import LIFE_S as KEY_LIFE_S
 from fileproc.store.idempotency import Idempotency, Kept, Replay, Reservation
@@ -75,6 +75,7 @@ __all__ = [
     "JOURNAL_BATCH",
     "KEEP_S",
     "KEY_LIFE_S",
+    "LOOK_S",
     "MOST_DAYS",
     "MOST_RUNS",
     "TOMBSTONE_S",

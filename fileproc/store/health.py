@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from dataclasses import dataclass, field
 
@@ -12,6 +13,7 @@ from fileproc.store.keys import Keys
 from fileproc.telemetry import DURABLE
 
 MOST_LISTED = 1_000  # workers
+LOOK_S = 3.0  # who asks for health or figures waits no longer: that is when they are wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,16 @@ class Health:
         self._keys = keys
 
     async def check(self) -> StoreHealth:
-        """Look; never raises."""
+        """Look, for three seconds at most; never raises."""
+        try:
+            async with asyncio.timeout(LOOK_S):
+                return await self._check()
+        except TimeoutError:
+            DURABLE.set(0)
+            silent = f"The job store has not answered in {LOOK_S:g} s."
+            return StoreHealth(reachable=False, warnings=[silent])
+
+    async def _check(self) -> StoreHealth:
         try:
             scripts_ok = bool(await self._pipeline.script("probe", secrets.token_hex(4)))
             info = await self._pipeline.command("INFO", "server")

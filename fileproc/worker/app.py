@@ -24,7 +24,7 @@ from fileproc.errors import (
 )
 from fileproc.ids import new_id
 from fileproc.resources import Resources, open_resources
-from fileproc.settings import Settings, slots
+from fileproc.settings import Settings, slots, unknown
 from fileproc.store import Heartbeat, Lease
 from fileproc.telemetry import BUILD, get_logger
 from fileproc.worker.executor import Executor
@@ -216,8 +216,11 @@ async def _live(settings: Settings, *, burst: bool) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, signals.received, number)
         health = await worker.resources.store.health()
+        for sentence in unknown():
+            log.warning("settings", warning=sentence)
         for warning in health.warnings:
-            log.warning("redis is not set up to keep jobs", warning=warning)
+            said = "redis is not set up to keep jobs" if health.reachable else "redis is away"
+            log.warning(said, warning=warning)
         log.info("worker is up", worker=worker.id, lanes=slots(settings), version=__version__)
         await worker.run(burst=burst)
         log.info("worker has stopped", worker=worker.id)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from fileproc.api import make_app
+from fileproc.api.health import FRESH_S
 from fileproc.dev.engines import S3Server, Valkey
 from support.http import noise, problem
 from support.waiting import eventually
@@ -161,3 +164,21 @@ async def test_the_api_starts_before_its_engines_do(settings: Settings, tmp_path
         await api.close()
         redis.stop()
         storage.stop()
+
+
+async def test_a_silent_redis_keeps_nobody_from_health_and_figures(
+    frail: Any, own_valkey: Valkey
+) -> None:
+    """Whoever watches has deadlines of his own, and looks just then."""
+    await asyncio.sleep(FRESH_S)  # what was looked up last is not asked for again within a second
+    os.kill(own_valkey.pid, signal.SIGSTOP)
+    try:
+        async with asyncio.timeout(15):
+            ready = await frail.get("/readyz")
+            figures = await frail.get("/metrics")
+    finally:
+        os.kill(own_valkey.pid, signal.SIGCONT)
+    assert ready.status == 503
+    assert (await ready.json())["checks"]["redis"]["status"] == "failed"
+    assert figures.status == 200
+    assert "fileproc_http_requests" in await figures.text()

@@ -65,6 +65,13 @@ def test_config_is_a_table_with_a_meaning_for_each_setting(tmp_path: Path) -> No
     assert all(len(line.split(maxsplit=2)) == 3 for line in lines)
 
 
+def test_config_tells_of_variables_that_are_no_settings(tmp_path: Path) -> None:
+    """Set in vain, they would be noticed when it matters."""
+    given = {"FILEPROC_DOWNLOAD": "proxy", "FILEPROC_KEY": "fp_x", "FILEPROC_CLAMD_FILE": ""}
+    said = run("config", cwd=tmp_path, settings=given).stderr
+    assert said == "FILEPROC_DOWNLOAD is no setting: FILEPROC_DOWNLOADS?\n"
+
+
 @pytest.mark.parametrize("command", ["config", "api", "worker", "dev"])
 def test_every_complaint_comes_at_once_without_a_traceback(command: str, tmp_path: Path) -> None:
     done = run(

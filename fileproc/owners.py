@@ -246,10 +246,11 @@ def lanes_ls(as_json: bool, data: Path | None) -> None:
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
-    rows = [("LANE", "STATE", "READY", "OWNERS WAITING")]
+    rows = [("LANE", "STATE", "READY", "WAITING", "OWNERS")]
     for lane in found:
         state = "paused" if lane["paused"] else "open"
-        rows.append((lane["lane"], state, str(lane["ready"]), str(lane["owners_waiting"])))
+        figures = (str(lane[name]) for name in ("ready", "waiting", "owners_waiting"))
+        rows.append((lane["lane"], state, *figures))
     table(rows)
 
 

@@ -103,7 +103,13 @@ WEBHOOK_LAG = Gauge(
 WEBHOOK_OVERDUE = Gauge("fileproc_webhook_overdue_seconds", "By how much deliveries are late")
 
 # --- both --------------------------------------------------------------------------------------
-QUEUE_JOBS = Gauge("fileproc_queue_jobs", "Jobs in the queue", ("lane", "place"))
+QUEUE_JOBS = Gauge(
+    "fileproc_queue_jobs",
+    "Jobs by where they stand: ready (next to be taken), waiting (behind those); in all lanes"
+    " running, delayed, finished; trash is what the storage is to be rid of",
+    ("lane", "place"),
+)
+LANE_PAUSED = Gauge("fileproc_lane_paused", "1: nothing is taken from the lane", ("lane",))
 EVENT_BACKLOG = Gauge("fileproc_event_stream_entries", "Entries in the event stream")
 OUTBOUND_REFUSED = Counter(
     "fileproc_outbound_refused_total",
@@ -166,3 +172,15 @@ def _printable(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> A
 def get_logger(name: str) -> Any:
     """A structlog logger; events are short sentences, facts go into keywords."""
     return structlog.stdlib.get_logger(name)
+
+
+def show_queue(stats: dict[str, dict[str, int]]) -> None:
+    """Set the figures of the queue, as `Store.queue_stats` tells them."""
+    for lane, figures in stats.items():
+        for name, figure in figures.items():
+            if name == "paused":
+                LANE_PAUSED.labels(lane).set(figure)
+            elif name == "events":
+                EVENT_BACKLOG.set(figure)
+            else:
+                QUEUE_JOBS.labels(lane, name).set(figure)

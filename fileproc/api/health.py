@@ -18,7 +18,7 @@ from fileproc.api.context import API, Api
 from fileproc.errors import FileprocError, UnauthorizedError
 from fileproc.settings import unknown
 from fileproc.store import LOOK_S, lost
-from fileproc.telemetry import EVENT_BACKLOG, QUEUE_JOBS, get_logger
+from fileproc.telemetry import get_logger, show_queue
 
 log = get_logger(__name__)
 
@@ -158,16 +158,9 @@ async def metrics(request: web.Request) -> web.StreamResponse:
     except (FileprocError, TimeoutError):
         log.warning("metrics: the queue's figures are old, the job store is away")
     else:
-        _show(stats)
+        show_queue(stats)
     response: web.StreamResponse = await server_stats(request)
     return response
-
-
-def _show(stats: dict[str, dict[str, int]]) -> None:
-    for lane, places in stats.items():
-        for place, count in places.items():
-            QUEUE_JOBS.labels(lane, place).set(count)
-    EVENT_BACKLOG.set(stats.get("all", {}).get("events", 0))
 
 
 async def announce(api: Api) -> None:

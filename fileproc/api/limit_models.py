@@ -93,7 +93,8 @@ class LaneView(BaseModel):
     object: Literal["lane"]
     paused: bool = Field(description="Nothing is taken from it; what runs goes on.")
     ready: int = Field(description="Jobs that are next.")
-    owners_waiting: int = Field(description="Owners that have more than that.")
+    waiting: int = Field(description="Jobs that wait behind those, of all owners.")
+    owners_waiting: int = Field(description="Owners that have such jobs, and whose turn comes.")
 
 
 class LaneList(BaseModel):
@@ -209,6 +210,7 @@ LANE: Final = {
     "object": "lane",
     "paused": True,
     "ready": 0,
+    "waiting": 340,
     "owners_waiting": 2,
 }
 LIMITS: Final = {

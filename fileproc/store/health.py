@@ -88,12 +88,19 @@ class Health:
         return dict(zip(reply[::2], reply[1::2], strict=True))
 
     async def queue_stats(self) -> dict[str, dict[str, int]]:
-        """Per lane: ids in the short list, and flows in turn; beside them what is in all lanes."""
+        """Per lane: ids in the short list, the others that wait, and whether it is paused.
+
+        Beside the lanes what is in all of them.
+        """
         stats: dict[str, dict[str, int]] = {}
         for lane in LANES:
+            paused, waiting = await self._pipeline.command(
+                "HMGET", self._keys.lane(lane), "paused", "waiting"
+            )
             stats[lane] = {
                 "ready": int(await self._pipeline.command("LLEN", self._keys.ready(lane))),
-                "owners_waiting": int(await self._pipeline.command("ZCARD", self._keys.ring(lane))),
+                "waiting": int(waiting or 0),
+                "paused": int(bool(paused)),
             }
         stats["all"] = {
             "running": int(await self._pipeline.command("ZCARD", self._keys.leases)),

@@ -15,7 +15,7 @@
 | wait:<lane>:<owner>     | zset    | id -> created at - head start (ms)             | empty     |
 | ring:<lane>             | zset    | owner -> pass; only flows that may run         | empty     |
 | flow:<lane>:<owner>     | hash    | adm (admitted), pass, cap, weight, paused      | idle 1 d  |
-| lane:<lane>             | hash    | vt (virtual time), paused                      | -         |
+| lane:<lane>             | hash    | vt (virtual time), paused, waiting (jobs)      | -         |
 | ready:<lane>            | list    | short list; in at the left, out at the right   | empty     |
 | proc:<worker>:<lane>    | list    | popped by BRPOPLPUSH and not yet claimed       | claim     |
 | worker:<id>             | hash    | no/got per lane and flight, lanes, seen, about | 1 h       |

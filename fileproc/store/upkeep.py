@@ -32,10 +32,11 @@ _LOST = Problem(
 
 @dataclass(frozen=True, slots=True)
 class LaneState:
-    """`ready`: ids in the short list; `owners_waiting`: flows in turn."""
+    """`ready`: ids in the short list; `waiting`: all others that are queued, of so many owners."""
 
     paused: bool
     ready: int
+    waiting: int
     owners_waiting: int
 
 
@@ -81,10 +82,17 @@ class Upkeep:
 
     async def lane(self, lane: str) -> LaneState:
         """Whether a lane is paused, and what waits in it."""
-        paused = await self._pipeline.command("HGET", self._keys.lane(lane), "paused")
+        paused, waiting = await self._pipeline.command(
+            "HMGET", self._keys.lane(lane), "paused", "waiting"
+        )
         ready = await self._pipeline.command("LLEN", self._keys.ready(lane))
-        waiting = await self._pipeline.command("ZCARD", self._keys.ring(lane))
-        return LaneState(paused=bool(paused), ready=int(ready), owners_waiting=int(waiting))
+        owners = await self._pipeline.command("ZCARD", self._keys.ring(lane))
+        return LaneState(
+            paused=bool(paused),
+            ready=int(ready),
+            waiting=int(waiting or 0),
+            owners_waiting=int(owners),
+        )
 
     async def now_ms(self) -> int:
         """Redis' clock, ms since 1970."""

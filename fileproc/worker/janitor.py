@@ -20,12 +20,11 @@ from fileproc.resources import Resources
 from fileproc.store import file_of, upload_of
 from fileproc.telemetry import (
     ADOPTED,
-    EVENT_BACKLOG,
     PURGED,
-    QUEUE_JOBS,
     RECOVERED,
     SWEPT,
     get_logger,
+    show_queue,
 )
 from fileproc.worker.rebuild import found_empty
 
@@ -217,8 +216,4 @@ class Janitor:
         return bool(name) and await self._store.uploads.exists(upload_of(name))
 
     async def _measure(self) -> None:
-        stats = await self._store.queue_stats()
-        for lane, places in stats.items():
-            for place, number in places.items():
-                QUEUE_JOBS.labels(lane, place).set(number)
-        EVENT_BACKLOG.set(stats["all"]["events"])
+        show_queue(await self._store.queue_stats())

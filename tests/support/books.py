@@ -93,7 +93,7 @@ def audit(now: Snapshot) -> list[str]:
     checks = (
         *(_kinds, _places, _right_places, _sets, _indexes, _records),
         *(_batches, _shared, _tombstones, _files, _uploads, _shelves, _trash, _accounts, _turns),
-        *(_pauses, _deliveries, _schedules),
+        *(_waiting, _pauses, _deliveries, _schedules),
     )
     return [complaint for check in checks for complaint in check(now)]
 
@@ -356,6 +356,15 @@ def _accounts(now: Snapshot) -> Iterator[str]:
         if not (ends or counted or paused or waits):
             yield f"{name} is idle and will never be forgotten: {flow}"
     yield from (f"{flow} has {n} admitted and no account" for flow, n in admitted.items() if n)
+
+
+def _waiting(now: Snapshot) -> Iterator[str]:
+    """How many wait in a lane is counted as they come and go."""
+    for lane in LANES:
+        there = sum(len(ids) for (its, _), ids in now.waiting.items() if its == lane)
+        counted = int(now.hashes.get(f"lane:{lane}", {}).get("waiting", 0))
+        if counted != there:
+            yield f"{there} wait in {lane}, and {counted} are counted"
 
 
 def _pauses(now: Snapshot) -> Iterator[str]:

@@ -283,8 +283,11 @@ local function ring_in(lane, owner)
   call('ZADD', P .. 'ring:' .. lane, 'NX', math.max(virtual, flow.pass), owner)
 end
 
+-- How many wait in a lane, of all owners together, paused or not.
+local function count_waiting(lane, n) call('HINCRBY', P .. 'lane:' .. lane, 'waiting', n) end
+
 local function enter(job)
-  call('ZADD', wait_key(job.ln, job.own), job.sc, job.id)
+  count_waiting(job.ln, call('ZADD', wait_key(job.ln, job.own), job.sc, job.id))
   ring_in(job.ln, job.own)
   touched[job.ln] = true
 end
@@ -339,6 +342,7 @@ local function feed(lane, want)
       call('ZADD', ring, pass, owner)
     end
     if took > 0 then
+      count_waiting(lane, -took)
       call('HSET', flow_key(lane, owner), 'adm', flow.adm + took, 'pass', pass)
       if flow.adm == 0 then call('PERSIST', flow_key(lane, owner)) end
     else
@@ -361,6 +365,8 @@ local function withdraw(job)
   if call('ZREM', wait_key(job.ln, job.own), job.id) == 0 then
     call('LREM', P .. 'ready:' .. job.ln, 0, job.id)
     unadmit(job.ln, job.own, 1)
+  else
+    count_waiting(job.ln, -1)
   end
   touched[job.ln] = true
 end

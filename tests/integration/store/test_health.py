@@ -137,8 +137,8 @@ async def test_numbers_say_where_the_jobs_stand(store: Store) -> None:
     await store.queue.settle(Settlement.retry(late, PROBLEM, 3600, make_result(late).prefix))
     stats = await store.queue_stats()
     assert stats == {
-        "default": {"ready": 16, "owners_waiting": 1},
-        "heavy": {"ready": 1, "owners_waiting": 0},
+        "default": {"ready": 16, "waiting": 1, "paused": 0},
+        "heavy": {"ready": 1, "waiting": 0, "paused": 0},
         "all": {"running": 1, "delayed": 1, "finished": 1, "trash": 1, "events": 24},
     }
     await store.queue.settle(Settlement.release(running))

@@ -8,8 +8,10 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from prometheus_client.metrics import MetricWrapperBase
 from pydantic import SecretStr
 
+from fileproc import telemetry
 from fileproc.crashpoints import POINTS
 from fileproc.jobs import FINAL, MOVES, JobState, Transition
 from fileproc.operations import reference
@@ -127,11 +129,31 @@ def _attack(attack: dict[str, Any]) -> str:
     return f"| {attack['row']} | {attack['name']} | {attack['answer']} | {tests} | {guards} |"
 
 
+_FIGURES = re.compile(r"(<!-- figures: .*? -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def running_page() -> str:
+    """The page as it is, with the list of figures written anew."""
+    page = (DOCS / "running.md").read_text(encoding="utf-8")
+    told = [found for found in vars(telemetry).values() if isinstance(found, MetricWrapperBase)]
+    rows = "\n".join(map(_figure, told))
+    table = f"| Name | Kind | Labels | What it tells |\n|---|---|---|---|\n{rows}"
+    return _FIGURES.sub(lambda found: f"{found[1]}\n{table}\n{found[2]}", page)
+
+
+def _figure(figure: MetricWrapperBase) -> str:
+    (family,) = figure.describe()
+    name = f"{family.name}_total" if family.type == "counter" else family.name
+    labels = ", ".join(f"`{label}`" for label in figure._labelnames)  # noqa: SLF001 - nothing else tells
+    return f"| `{name}` | {family.type} | {labels} | {family.documentation} |"
+
+
 PAGES = {
     "architecture": architecture_page,
     "attacks": attacks_page,
     "faults": faults_page,
     "operations": reference.markdown,
+    "running": running_page,
     "settings": settings_page,
 }
 

@@ -238,7 +238,9 @@ async def lost_replies(stage: Stage, pops: int, others: int) -> None:
     for name in LOST:
         number = pops if name == POP else others
         proxy = stage.cluster.s3_proxy if " " in name else stage.cluster.redis_proxy
-        with proxy.rule(name, action=Action.DROP, left=number) as rule:
+        # Whose pops all fail waits longer each time: every other one gets through.
+        every = 2 if name == POP else 1
+        with proxy.rule(name, action=Action.DROP, left=number, every=every) as rule:
             watch = _stuck(stage) if name == POP else contextlib.nullcontext()
             async with watch:
                 await _used_up(rule, max(20.0, number * 0.2))

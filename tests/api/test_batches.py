@@ -299,7 +299,7 @@ async def test_another_owners_batch_is_not_there(serve: Any, store: Store) -> No
     # Nor does a cursor tell of it, of a batch that is longer than what one page looks at.
     long = new_id("batch")
     member = JobDocument(operation="file.probe", batch=long)
-    jobs = [make_job("acme", document=member) for _ in range(1_001)]
+    jobs = [make_job("acme", document=member) for _ in range(1_100)]
     await store.batches.accept(NewBatch(long, "acme", BatchDocument(), jobs))
     page = await api.get(f"/v1/jobs?batch={long}", headers=keys["umbrella"])
     assert await page.json() == {"data": [], "next_cursor": None}

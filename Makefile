@@ -84,7 +84,7 @@ guards: $(STAMP) ## take each guard against an attack away; the tests must notic
 	$(BIN)/python tests/faults/guards.py $(ARGS)
 
 .PHONY: fuzz
-fuzz: $(STAMP) ## ask the api what its document says and what it does not, 50,000 times
+fuzz: $(STAMP) ## ask the api what its document says and what it does not, at length
 	FILEPROC_TEST_FUZZ=25 $(BIN)/python -m pytest -s tests/api/test_openapi.py -k keeps_to_its_document $(ARGS)
 
 .PHONY: mutmut

@@ -256,9 +256,9 @@ def _time(when: datetime | None) -> str | None:
 @click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
 def config(as_json: bool) -> None:
     """Show the settings as they take effect, secrets masked; or every complaint at once."""
-    from fileproc.settings import effective, unknown
+    from fileproc.settings import effective, unknown_variables
 
-    for sentence in unknown():
+    for sentence in unknown_variables():
         click.echo(sentence, err=True)
     rows = effective(_settings())
     if as_json:

@@ -117,12 +117,8 @@ async def _written(api: Api, new: NewJob, uploads: Uploads | None) -> tuple[str,
     return job_id, accepted_at
 
 
-def check_size(api: Api, draft: Draft) -> int:
-    """Bytes of what a job asks for: its record is in Redis for long.
-
-    Raises:
-        TooLargeError: they are too many.
-    """
+def _check_size(api: Api, draft: Draft) -> None:
+    """What a job asks for is in Redis for long; raises TooLargeError where that is too much."""
     size, most = draft.size, api.settings.max_job_bytes
     if size > most:
         raise problems.too_large(
@@ -131,7 +127,6 @@ def check_size(api: Api, draft: Draft) -> int:
             f"The job asks for {size:,} bytes of JSON, with defaults and steps; at most {most:,} "
             "are kept of one.",
         )
-    return size
 
 
 def new_job(
@@ -145,7 +140,7 @@ def new_job(
         TooLargeError: it asks for more than a record may hold.
     """
     check_scopes(caller, draft)  # asked earlier where that spares an upload; here for every way in
-    check_size(api, draft)
+    _check_size(api, draft)
     check_permitted(api, caller.owner, draft)
     ids = dict.fromkeys(info.file_id for info in inputs)
     return NewJob(

@@ -129,7 +129,8 @@ class Endpoint:
         repeats: how an Idempotency-Key is heeded, of a POST or PUT.
         secrets: members of the answer that are told once: a kept answer has them masked.
         shown: stands in the documentation.
-        stores: leaves more in Redis than a job of its size does: refused while that is nearly full.
+        stores: what it makes stays in Redis: refused while that is nearly full. Of jobs and files
+            the store itself sees to that.
         rate: what its requests are counted as, where that does not follow from the others.
     """
 

@@ -16,7 +16,7 @@ from fileproc import __version__
 from fileproc.api.answers import Check, Readiness
 from fileproc.api.context import API, Api
 from fileproc.errors import FileprocError, UnauthorizedError
-from fileproc.settings import unknown
+from fileproc.settings import unknown_variables
 from fileproc.store import LOOK_S, lost
 from fileproc.telemetry import get_logger, show_queue
 
@@ -165,7 +165,7 @@ async def metrics(request: web.Request) -> web.StreamResponse:
 
 async def announce(api: Api) -> None:
     """Say at start, loudly, what Redis will not keep, and what is set in vain."""
-    for sentence in unknown():
+    for sentence in unknown_variables():
         log.warning("settings", warning=sentence)
     found: Any = await api.resources.store.health()
     for warning in found.warnings:

@@ -1,7 +1,7 @@
 """What may differ between two deployments; no other module reads the environment."""
 
 from fileproc.settings.fields import GIB, MIB
-from fileproc.settings.listing import effective, shown, unknown
+from fileproc.settings.listing import effective, shown, unknown_variables
 from fileproc.settings.loading import CHAPTERS, Settings, load_settings, variables
 from fileproc.settings.logs import LogFormat
 from fileproc.settings.reaching import outbound_ports, port_ranges
@@ -26,6 +26,6 @@ __all__ = [
     "services",
     "shown",
     "slots",
-    "unknown",
+    "unknown_variables",
     "variables",
 ]

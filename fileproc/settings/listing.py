@@ -15,7 +15,7 @@ from fileproc.settings.loading import Settings, variables
 _OTHERS: Final = ("ADMIN_KEY", "GID", "IMAGE", "KEY", "OCR_LANGUAGES", "UID", "URL", "VARIANT")
 
 
-def unknown() -> list[str]:
+def unknown_variables() -> list[str]:
     """A sentence about each variable of the environment that looks like a setting and is none."""
     known = {each for name in Settings.model_fields for each in variables(name)}
     known |= {f"{each}_FILE" for each in known} | {f"FILEPROC_{each}" for each in _OTHERS}

@@ -58,7 +58,9 @@ class Health:
             in_use = bool(await self._pipeline.command("EXISTS", self._keys.schema))
         except StoreUnavailableError as exc:
             DURABLE.set(0)
-            return StoreHealth(reachable=False, warnings=[exc.detail])
+            # What follows is advice to clients.
+            why = exc.detail.partition(". ")[0] + "."
+            return StoreHealth(reachable=False, warnings=[why])
         settings = await self._settings()
         fsync = settings.get("appendfsync", "unknown")
         policy = settings.get("maxmemory-policy", "unknown")

@@ -24,7 +24,7 @@ from fileproc.errors import (
 )
 from fileproc.ids import new_id
 from fileproc.resources import Resources, open_resources
-from fileproc.settings import Settings, slots, unknown
+from fileproc.settings import Settings, slots, unknown_variables
 from fileproc.store import Heartbeat, Lease
 from fileproc.telemetry import BUILD, get_logger
 from fileproc.worker.executor import Executor
@@ -216,7 +216,7 @@ async def _live(settings: Settings, *, burst: bool) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, signals.received, number)
         health = await worker.resources.store.health()
-        for sentence in unknown():
+        for sentence in unknown_variables():
             log.warning("settings", warning=sentence)
         for warning in health.warnings:
             said = "redis is not set up to keep jobs" if health.reachable else "redis is away"

@@ -13,7 +13,6 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from fileproc.api import make_app
-from fileproc.api.health import FRESH_S
 from fileproc.dev.engines import S3Server, Valkey
 from support.http import noise, problem
 from support.waiting import eventually
@@ -170,9 +169,13 @@ async def test_a_silent_redis_keeps_nobody_from_health_and_figures(
     frail: Any, own_valkey: Valkey
 ) -> None:
     """Whoever watches has deadlines of his own, and looks just then."""
-    await asyncio.sleep(FRESH_S)  # what was looked up last is not asked for again within a second
+
+    async def noticed() -> bool:  # what was looked up last is told again for a second
+        return bool((await frail.get("/readyz")).status == 503)
+
     os.kill(own_valkey.pid, signal.SIGSTOP)
     try:
+        await eventually(noticed, within_s=15)
         async with asyncio.timeout(15):
             ready = await frail.get("/readyz")
             figures = await frail.get("/metrics")

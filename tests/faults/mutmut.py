@@ -5,7 +5,7 @@
 A seeded sample of all small changes to `fileproc/store/`, `jobs.py` and the executor: a comparison
 turned round, a condition negated, a number or a word changed, a call left out. For each, the tests
 that run the changed lines are run on a copy of the tree until one fails. At least nine in ten must
-be noticed; the last line says how many were. It takes the better part of an hour on two cores.
+be noticed; the last line says how many were.
 
 The mutmut of PyPI forks its mutants from a process that has run the suite, and takes no sample.
 Ours start servers, threads and template processes: they are given a process of their own each.

@@ -103,7 +103,7 @@ async def test_a_promoted_replica_fires_nothing_that_was_fired(
 
 
 @pytest.mark.usefixtures("settled")
-@pytest.mark.parametrize("call", range(4))
+@pytest.mark.parametrize("call", range(5))
 async def test_a_rebuild_that_was_cut_off_is_made_good_by_the_next(
     resources: Resources,
     shipper: Shipper,

@@ -58,8 +58,9 @@ class EventReader:
                 if await self._upkeep.lock("webhooks", self._holder, LOCK_S):
                     while await self.read():
                         await self._upkeep.lock("webhooks", self._holder, LOCK_S)
-                    WEBHOOK_LAG.set(await self._deliveries.lag_s())
-                    WEBHOOK_OVERDUE.set(await self._deliveries.overdue_s())
+                # By every worker: one that no longer reads would tell what it saw last.
+                WEBHOOK_LAG.set(await self._deliveries.lag_s())
+                WEBHOOK_OVERDUE.set(await self._deliveries.overdue_s())
             except FileprocError as exc:
                 log.warning("webhooks: a round was cut short", reason=exc.detail)
             except Exception:

@@ -167,7 +167,8 @@ async def test_proxies_of_the_environment_are_passed_over(
 ) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{canary.port}")
-    async with outbound(FakeDns(lambda _: ["10.0.0.1"])) as out:
+    # The proxy itself is allowed: only that nobody asks the environment keeps the request off it.
+    async with outbound(FakeDns(lambda _: ["10.0.0.1"]), outbound_allow="127.0.0.1/32") as out:
         with pytest.raises(UrlNotAllowedError):
             await out.session.get("http://public.example/")
     assert canary.connected == 0

@@ -14,12 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fileproc import __version__, absent
-from fileproc.errors import FileprocError, SettingsError
+from fileproc.errors import (
+    FileprocError,
+    SettingsError,
+    StorageUnavailableError,
+    StoreUnavailableError,
+)
 
 try:
     import click
 
-    from fileproc.console import WIDTH, examples, refuse, table
+    from fileproc.console import REDIS_AWAY, STORAGE_AWAY, WIDTH, examples, refuse, table
     from fileproc.keyring import keys
     from fileproc.manual import operations
     from fileproc.owners import lanes, owners
@@ -204,14 +209,20 @@ def rebuild(dry_run: bool, as_json: bool) -> None:
     from fileproc.telemetry import configure_logging
     from fileproc.worker.rebuild import rebuild as restore
 
-    configure_logging("error", "console")
+    configure_logging("warning", "console")  # why an engine refuses us is told there
     settings = _settings()
 
     async def run() -> Rebuilt:
         async with open_resources(settings) as resources:
             return await restore(resources, dry_run=dry_run)
 
-    done = asyncio.run(run())
+    again = "Run it again then: what it has restored stays."
+    try:
+        done = asyncio.run(run())
+    except StoreUnavailableError:
+        refuse(f"{REDIS_AWAY} {again}")
+    except StorageUnavailableError:
+        refuse(f"{STORAGE_AWAY} {again}")
     if as_json:
         click.echo(json.dumps({**asdict(done), "up_to": _time(done.up_to), "dry_run": dry_run}))
     else:

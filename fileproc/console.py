@@ -9,6 +9,13 @@ from typing import Final, NoReturn
 import click
 
 WIDTH: Final = 100  # columns of a text
+REDIS_AWAY: Final = (
+    "Redis does not answer, or refuses us: see FILEPROC_REDIS_URL in `python -m fileproc config`."
+)
+STORAGE_AWAY: Final = (
+    "The object storage does not answer, or refuses us: see what begins with "
+    "FILEPROC_S3 in `python -m fileproc config`."
+)
 
 
 def examples(*lines: str) -> str:

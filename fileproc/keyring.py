@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fileproc.console import examples, refuse, table
+from fileproc.console import REDIS_AWAY, examples, refuse, table
 from fileproc.errors import StoreUnavailableError
 
 # The store is imported by the commands only: `--help` stays quick.
@@ -226,10 +226,7 @@ def _with_keys(work: Callable[[ApiKeys], Any], data: Path | None) -> Any:
         try:
             return asyncio.run(run(load_settings(redis_url=url)))
         except StoreUnavailableError:
-            refuse(
-                "Redis does not answer, or refuses us: see FILEPROC_REDIS_URL in "
-                "`python -m fileproc config`. The keys of `dev` are reached by --data ./data."
-            )
+            refuse(f"{REDIS_AWAY} The keys of `dev` are reached by --data ./data.")
 
 
 @contextmanager

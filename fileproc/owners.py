@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from fileproc.console import examples, refuse, table
+from fileproc.console import REDIS_AWAY, examples, refuse, table
 from fileproc.errors import StoreUnavailableError
 
 # The store is imported by the commands only: `--help` stays quick.
@@ -48,10 +48,7 @@ def _on_store(work: Callable[[Store], Awaitable[_T]], data: Path | None) -> _T:
         try:
             return asyncio.run(run(url))
         except StoreUnavailableError:
-            refuse(
-                "Redis does not answer, or refuses us: see FILEPROC_REDIS_URL in "
-                "`python -m fileproc config`. What `dev` has is reached by --data ./data."
-            )
+            refuse(f"{REDIS_AWAY} What `dev` has is reached by --data ./data.")
 
 
 # --- owners ------------------------------------------------------------------------------------

@@ -31,11 +31,18 @@ from fileproc.api.rates import Rates
 from fileproc.api.routes import ENDPOINTS, addresses
 from fileproc.api.tokens import Tokens
 from fileproc.crashpoints import arm, crash_point
-from fileproc.errors import FileprocError, SchemaError, SettingsError, StoreUnavailableError
+from fileproc.errors import (
+    FileprocError,
+    InvalidRequestError,
+    SchemaError,
+    SettingsError,
+    StoreUnavailableError,
+)
 from fileproc.operations import Operation
 from fileproc.resources import Resources, in_use, open_resources
 from fileproc.settings import Auth, Settings, services
 from fileproc.store import lost
+from fileproc.store.apikeys import parts_of
 from fileproc.telemetry import BUILD, REQUESTS_OPEN, get_logger
 
 log = get_logger(__name__)
@@ -188,9 +195,16 @@ def _admin_token(settings: Settings) -> str | None:
     if path is None:
         return None
     try:
-        return path.read_text(encoding="utf-8").strip()
+        token = path.read_text(encoding="utf-8").strip()
+        parts_of(token)
     except (OSError, UnicodeDecodeError) as exc:
         raise SettingsError(f"FILEPROC_ADMIN_KEY_FILE: cannot read {path}: {exc}") from exc
+    except InvalidRequestError as exc:
+        raise SettingsError(
+            f"FILEPROC_ADMIN_KEY_FILE: {path} holds no key. {exc.detail} Without this setting the "
+            "first key is made by: python -m fileproc keys create --owner me --role admin"
+        ) from exc
+    return token
 
 
 # --- the process -------------------------------------------------------------------------------

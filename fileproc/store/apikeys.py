@@ -180,13 +180,11 @@ class ApiKeys:
         *more: Any,
         verb: Literal["create", "grant"] = "create",
     ) -> int:
-        parts = _TOKEN.fullmatch(token)
-        if parts is None:
-            raise InvalidRequestError("A key looks like fp_<12 characters>_<32 to 64 characters>.")
+        key_id, secret = parts_of(token)
         check_owner(owner)
-        fields = ["own", owner, "role", str(role), "label", label[:200], "hash", _digest(parts[2])]
+        fields = ["own", owner, "role", str(role), "label", label[:200], "hash", _digest(secret)]
         bound = [self._most_grants] if verb == "grant" else []
-        return await self._script(verb, parts[1], *bound, *fields, *more)
+        return await self._script(verb, key_id, *bound, *fields, *more)
 
     async def authenticate(self, token: str) -> KeyInfo | None:
         """The key that this token is, or None: unknown, wrong, revoked or expired alike."""
@@ -328,6 +326,18 @@ class ApiKeys:
 
 def _named(values: Sequence[str | None]) -> dict[str, str]:
     return {name: value for name, value in zip(_FIELDS, values, strict=True) if value is not None}
+
+
+def parts_of(token: str) -> tuple[str, str]:
+    """The id and the secret of a key.
+
+    Raises:
+        InvalidRequestError: it is not of the form `fp_<12 characters>_<secret>`.
+    """
+    parts = _TOKEN.fullmatch(token)
+    if parts is None:
+        raise InvalidRequestError("A key looks like fp_<12 characters>_<32 to 64 characters>.")
+    return parts[1], parts[2]
 
 
 def check_owner(owner: str) -> None:

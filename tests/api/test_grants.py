@@ -75,6 +75,28 @@ async def test_one_file_becomes_the_job_that_was_chosen(owner: Someone, store: S
     assert (await seen.json())["id"] == job["id"]
 
 
+async def test_where_no_key_is_asked_for_a_token_does_as_much_and_no_more(
+    serve: Any, store: Store, hands: Hands
+) -> None:
+    api = await serve()
+    anyone = Someone(api, store, hands, {})
+    assert (await api.put("/v1/templates/thumbs", json=THUMBS)).status == 200
+    token = (await mint(anyone))["token"]
+    answer = await send(anyone, token)
+    assert answer.status == 202, await answer.text()
+    job = await answer.json()
+    assert (await store.jobs.get("local", job["id"])).owner == "local"
+    assert (await api.get(f"/v1/jobs/{job['id']}", headers=bearer(token))).status == 200
+    await problem(await send(anyone, token, jpeg(32, 32)), 409, "token_used")
+    await problem(await api.get("/v1/jobs", headers=bearer(token)), 403, "forbidden")
+    # What is no token is looked over: here anyone may do everything.
+    assert (
+        await api.get("/v1/jobs", headers=bearer("fp_" + "a" * 12 + "_" + "b" * 40))
+    ).status == 200
+    key = await store.keys.create("acme", Role.VIEWER)
+    assert (await api.get(f"/v1/jobs/{job['id']}", headers=bearer(key.token))).status == 200
+
+
 async def test_what_was_judged_is_what_runs_whatever_becomes_of_the_template(
     owner: Someone,
 ) -> None:

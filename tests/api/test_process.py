@@ -137,3 +137,13 @@ def test_an_admin_key_file_that_is_not_there_is_said_in_a_sentence(
 ) -> None:
     with pytest.raises(SettingsError, match="FILEPROC_ADMIN_KEY_FILE"):
         run_api(settings.model_copy(update={"admin_key_file": tmp_path / "none"}))
+
+
+@pytest.mark.parametrize("held", ["", "secret", "fp_abcdefghjkmn_short", "fp_" + "x" * 60])
+def test_an_admin_key_file_without_a_key_is_said_in_a_sentence(
+    settings: Settings, tmp_path: Path, held: str
+) -> None:
+    file = tmp_path / "admin-key"
+    file.write_text(held)
+    with pytest.raises(SettingsError, match=r"holds no key.*keys create --owner me"):
+        run_api(settings.model_copy(update={"admin_key_file": file}))

@@ -179,6 +179,27 @@ def test_keys_without_redis_is_a_sentence(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("away", ["redis", "storage"])
+def test_a_rebuild_without_an_engine_says_which_and_why(
+    away: str, valkey: Any, s3_server: Any, tmp_path: Path
+) -> None:
+    settings = {
+        "FILEPROC_REDIS_URL": "redis://127.0.0.1:1/0" if away == "redis" else valkey.url,
+        "FILEPROC_REDIS_PREFIX": "{away}:",
+        "FILEPROC_S3_ENDPOINT": "http://127.0.0.1:1" if away == "storage" else s3_server.endpoint,
+        "FILEPROC_S3_ACCESS_KEY_ID": s3_server.access_key,
+        "FILEPROC_S3_SECRET_ACCESS_KEY": s3_server.secret_key,
+    }
+    done = run("rebuild", "--dry-run", cwd=tmp_path, settings=settings)
+    assert done.returncode == 1
+    *reasons, sentence = done.stderr.splitlines()
+    names = {"redis": "Redis does", "storage": "The object storage does"}
+    assert sentence.startswith(f"fileproc: {names[away]} not answer, or refuses us: see ")
+    assert "Run it again" in sentence
+    assert any("call failed" in reason for reason in reasons)
+    assert "Traceback" not in done.stderr
+
+
 def test_healthcheck_of_what_does_not_run_is_exit_status_1(tmp_path: Path) -> None:
     for role in ("api", "worker"):
         port = {"FILEPROC_PORT": "1", "FILEPROC_WORKER_PORT": "1"}

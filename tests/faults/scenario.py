@@ -152,6 +152,7 @@ class _Play:
         await self._part(
             "webhooks", lambda: hooks.webhooks_fail(stage, plan.hooked, plan.hook_kills)
         )
+        await self._part("storage faults", lambda: faults.storage_faults(stage, plan.each_s))
         await self._part("kills", lambda: faults.random_kills(stage, plan.kills))
         await self._part("wipe", self._wipe)
         # From here on no worker loses a job: what is left of such jobs is collected a minute later.
@@ -159,7 +160,6 @@ class _Play:
         await self._part("store power", self._store_power)
         await self._part("hogs", self._hogs)
         await self._part("clock steps", lambda: machine.clock_steps(stage, plan.each_s * 2))
-        await self._part("storage faults", lambda: faults.storage_faults(stage, plan.each_s))
         await self._part("latency", lambda: stores.far_away(stage, plan.each_s))
         await self._part("full memory", lambda: stores.full_memory(stage, plan.each_s))
 

@@ -1,4 +1,4 @@
-"""The version of what stands in Redis. A start migrates forward, or refuses.
+"""The version of what stands in Redis: a role that does not know it refuses to start.
 
 The key is also the mark of a store that is in use: where it is missing, Redis is new or has lost
 everything, and nothing may be deleted from object storage on the word of an empty store.

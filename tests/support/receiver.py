@@ -39,7 +39,10 @@ class Receiver:
         if self.keeps:
             self.got.append(Got(request.path, headers, body))
         if behaviour := self.behave.get(request.path):
-            return await behaviour(request)
+            try:
+                return await behaviour(request)
+            except ConnectionError:  # the sender was killed: nobody's mistake, nothing to print
+                pass
         return web.Response(status=204)
 
     def status(self, path: str, status: int, **headers: str) -> None:

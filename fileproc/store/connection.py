@@ -81,11 +81,12 @@ def translated() -> Iterator[None]:
         raise unavailable(exc) from exc
 
 
-def unavailable(exc: BaseException) -> StoreUnavailableError:
-    """The error for callers; the truth goes to the log."""
+def unavailable(exc: BaseException, *, noted: bool = False) -> StoreUnavailableError:
+    """The error for callers; the truth goes to the log, unless it stands there already."""
     kind = type(exc).__name__
     STORE_ERRORS.labels(kind).inc()
-    log.warning("redis call failed", kind=kind, error=str(exc)[:300])
+    if not noted:
+        log.warning("redis call failed", kind=kind, error=str(exc)[:300])
     if isinstance(exc, ResponseError) and str(exc).startswith(_LOST):
         return lost()
     if isinstance(exc, AuthenticationError):
@@ -181,11 +182,14 @@ class Pipeline:
             for _, future in batch:
                 future.cancel()
             raise
+        noted: BaseException | None = None
         for (_, future), reply in zip(batch, replies, strict=True):
             if future.done():
                 continue
             if isinstance(reply, BaseException):
-                future.set_exception(unavailable(reply))
+                # A broken connection fails all calls of the batch: one line says so.
+                future.set_exception(unavailable(reply, noted=reply is noted))
+                noted = reply
             else:
                 future.set_result(reply)
 

@@ -8,6 +8,7 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from fileproc.dev.engines import Valkey
 from fileproc.errors import BadRequestError, NotFoundError, SchemaError, StoreUnavailableError
@@ -70,6 +71,22 @@ async def test_away_redis_is_an_error_of_ours_and_comes_back_by_itself(
         job = await eventually(lambda: _get(store, accepted.id))
         assert job.state is JobState.QUEUED
         assert (await store.health()).durable
+
+
+async def test_what_breaks_for_many_calls_at_once_is_one_line_of_the_log(
+    with_mortal: Settings, mortal: Valkey
+) -> None:
+    async with open_store(with_mortal) as store:
+        await store.jobs.accept(make_job())
+        mortal.kill()
+        with capture_logs() as lines:
+            outcomes = await asyncio.gather(
+                *(store.jobs.accept(make_job()) for _ in range(200)), return_exceptions=True
+            )
+        assert {type(outcome) for outcome in outcomes} == {StoreUnavailableError}
+        assert len({id(outcome) for outcome in outcomes}) == 200
+        failed = [line for line in lines if line["event"] == "redis call failed"]
+        assert 1 <= len(failed) <= 2  # of one tick: one exchange, or two
 
 
 async def _get(store: Store, job_id: str) -> object:

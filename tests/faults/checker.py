@@ -257,10 +257,14 @@ class Checker:
             for name in names
         )
         left = [f"object {path}" for path in files if path.parts[0] != "journal"]
-        for key in self._redis.scan_iter(match=_glob(self._prefix) + "*", count=1000):
-            name = key.removeprefix(self._prefix)
-            if not name.startswith(_LASTING) and self._redis.ttl(key) < 0:
-                left.append(f"key {name}")
+        keys = list(self._redis.scan_iter(match=_glob(self._prefix) + "*", count=1000))
+        names = [
+            name for key in keys if not (name := key[len(self._prefix) :]).startswith(_LASTING)
+        ]
+        pipe = self._redis.pipeline(transaction=False)
+        for name in names:
+            pipe.ttl(self._prefix + name)
+        left += [f"key {name}" for name, ttl in zip(names, pipe.execute(), strict=True) if ttl < 0]
         left += [f"scratch {path.relative_to(scratch)}" for path in scratch.glob("wrk_*/job_*")]
         return left
 

@@ -36,6 +36,7 @@ _COMPACT = {"FILEPROC_JOURNAL_COMPACT_S": "1", "FILEPROC_JOURNAL_COMPACT_OBJECTS
 _SWEEP = {"FILEPROC_SWEEP_S": "1", "FILEPROC_ORPHAN_S": "15"}
 _SETTINGS = {
     "download": {"FILEPROC_DOWNLOADS": "proxy"},
+    "stopping": {"FILEPROC_GRACE_S": "3"},  # a lane comes back from its pop after a second
     "handing-back": {"FILEPROC_GRACE_S": "0.2"},
     "sweep-found": _SWEEP,
     "sweep-deleted": _SWEEP,

@@ -31,7 +31,7 @@ SAYS_SOMETHING = set(range(200, 500)) - {429}
 FINAL = frozenset({"succeeded", "failed", "canceled", "expired"})
 BEGUN = FINAL | {"running"}
 BIG = 9 * 1024 * 1024  # more than one part
-BATCH_KEPT_S = 75  # a batch is gone when its retention is over, and all is to be gone at the end
+BATCH_KEPT_S = 60  # a batch is gone when its retention is over, and all is to be gone at the end
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,11 @@ MIX = {
 
 
 class Load:
-    """Keeps `outstanding` jobs under way until it is stopped."""
+    """Keeps `outstanding` jobs under way until it is stopped.
+
+    Attributes:
+        mix: the kinds of jobs, with their weights.
+    """
 
     def __init__(
         self,
@@ -136,6 +140,7 @@ class Load:
         self.history = history
         self._rng = rng
         self._makers = kinds(rng)
+        self.mix = MIX
         self._outstanding = outstanding
         self._slots = asyncio.Semaphore(outstanding)
         self._most_followed = outstanding * FOLLOWED_PER_SLOT
@@ -191,13 +196,17 @@ class Load:
     async def burst(self, number: int) -> None:
         """So many jobs of all kinds as fast as the api takes them; they are followed as ever."""
         names, weights = list(MIX), list(MIX.values())
-        before = len(self.history.acks)
         gate = asyncio.Semaphore(BURST)
+        left = number
 
         async def client() -> None:
-            async with gate:
-                work = self._makers[self._rng.choices(names, weights)[0]]()
-                job_id = await self.submit(work)
+            nonlocal left
+            try:
+                async with gate:
+                    work = self._makers[self._rng.choices(names, weights)[0]]()
+                    job_id = await self.submit(work)
+            finally:
+                left -= 1
             with suppress(TimeoutError):
                 await self.finish(work, job_id)
 
@@ -205,7 +214,7 @@ class Load:
             task = asyncio.create_task(client())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        while len(self.history.acks) < before + number:
+        while left:
             await asyncio.sleep(0.02)
 
     async def stop(self) -> None:
@@ -217,13 +226,15 @@ class Load:
         await self._session.close()
 
     async def _feed(self) -> None:
-        names, weights = list(MIX), list(MIX.values())
         while True:
             await self._running.wait()
             await self._slots.acquire()
             while len(self._tasks) > self._most_followed:
                 await asyncio.sleep(0.1)
-            name = self._rng.choices(names, weights)[0]
+            if not self._running.is_set():  # it was paused while we waited
+                self._slots.release()
+                continue
+            name = self._rng.choices(list(self.mix), list(self.mix.values()))[0]
             task = asyncio.create_task(self._client(name))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)

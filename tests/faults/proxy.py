@@ -25,26 +25,18 @@ class Action(Enum):
 
 @dataclass(slots=True)
 class Rule:
-    """What befalls requests whose name is in `names` (empty: all), `left` times at most.
-
-    Of those only every so many is taken where `every` says so.
-    """
+    """What befalls requests whose name is in `names` (empty: all), `left` times at most."""
 
     names: frozenset[str]
     action: Action
     left: int = 1_000_000
     reply: bytes = b""
     delay_s: float = 0.0
-    every: int = 1
-    met: int = 0
     hits: int = 0
 
     def takes(self, name: str) -> bool:
-        """Whether it befalls this request, which counts as met."""
-        if self.left <= 0 or (self.names and name not in self.names):
-            return False
-        self.met += 1
-        return self.met % self.every == 0
+        """Whether it befalls this request."""
+        return self.left > 0 and (not self.names or name in self.names)
 
 
 class Cut(Exception):  # noqa: N818 - an order, not an error

@@ -1,6 +1,6 @@
 """The harness: breaks a deployment in every way we know, and proves that nothing was lost.
 
-    python tests/faults/run.py --smoke            every fault once, in six minutes
+    python tests/faults/run.py --smoke            every fault once, in five minutes
     python tests/faults/run.py --full             the figures of docs/faults-report.md
     python tests/faults/run.py --soak --minutes 60
 

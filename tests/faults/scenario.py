@@ -19,7 +19,7 @@ from faults.crashes import crash_points
 from faults.disk import disk_full
 from faults.faults import Stage
 from faults.history import History
-from faults.load import Load, Work
+from faults.load import MIX, Load, Work
 from faults.plan import Plan
 from faults.power import store_power_cuts
 from faults.report import percentile
@@ -139,6 +139,7 @@ class _Play:
 
     async def _faults(self) -> None:
         stage, plan = self._stage, self._plan
+        stage.load.mix = MIX
         await self._part("failovers", lambda: stores.failovers(stage, plan.failovers))
         await self._part("restarts", self._restarts)
         await self._part("recovery", self._recovery)
@@ -155,7 +156,8 @@ class _Play:
         await self._part("storage faults", lambda: faults.storage_faults(stage, plan.each_s))
         await self._part("kills", lambda: faults.random_kills(stage, plan.kills))
         await self._part("wipe", self._wipe)
-        # From here on no worker loses a job: what is left of such jobs is collected a minute later.
+        # What takes a minute to be collected is over: no worker loses a job, no batch is made.
+        stage.load.mix = {name: weight for name, weight in MIX.items() if name != "batch"}
         await self._part("long backlog", lambda: stores.long_backlog(stage, plan.backlog))
         await self._part("store power", self._store_power)
         await self._part("hogs", self._hogs)
@@ -221,9 +223,13 @@ class _Play:
             self._stage.history.complain("no zombie was refused: the pauses showed nothing")
 
     async def _wipe(self) -> None:
+        load = self._stage.load
         await faults.wipe(self._stage, self._plan.wiped)
-        self._stage.load.resume()
+        load.resume()
         await asyncio.sleep(2)
+        # What ended after the end of the journal runs again: until here somebody may have come for
+        # its output, and have got a 409.
+        load.forgiving = False
 
     async def _enough(self) -> None:
         while len(self._stage.history.acks) < self._plan.least_jobs:
@@ -273,16 +279,17 @@ class _Play:
             async with gate:
                 await stage.load.delete(job_id)
 
-        gone = {job_id for job_id, record in checker.records().items() if record["st"] == "deleted"}
-        rest = set(checker.records()) - gone - set(short)
+        records = await asyncio.to_thread(checker.records)
+        gone = {job_id for job_id, record in records.items() if record["st"] == "deleted"}
+        rest = set(records) - gone - set(short)
         await asyncio.gather(*(delete(job_id) for job_id in rest))
         await asyncio.gather(*map(stage.load.delete_file, checker.uploaded()))
         await asyncio.gather(*(stage.load.give_up(*upload) for upload in checker.open_uploads()))
         end = time.monotonic() + COLLECTED_S + len(rest) / COLLECTED_PER_S
-        while (left := checker.left(stage.cluster.bucket, stage.cluster.scratch)) and (
-            time.monotonic() < end
-        ):
-            await asyncio.sleep(1 + len(left) / COLLECTED_PER_S / 2)
+        places = stage.cluster.bucket, stage.cluster.scratch
+        # Beside the proxies, through which the workers collect.
+        while (left := await asyncio.to_thread(checker.left, *places)) and time.monotonic() < end:
+            await asyncio.sleep(min(10, 1 + len(left) / COLLECTED_PER_S / 2))
         self.findings.orphans += left
         if uploads := await checker.uploads():
             self.findings.orphans.append(f"{uploads} multipart uploads")

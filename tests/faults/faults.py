@@ -402,7 +402,7 @@ async def wipe(stage: Stage, number: int) -> Rebuilt:
     if more := len(stage.history.acks) - accepted:
         stage.history.complain(f"{more} jobs were accepted while the load was to be quiet")
     store, pattern = stage.redis, stage.key("job:*").replace("{", "[{]").replace("}", "[}]")
-    states = {key: store.hget(key, "st") for key in store.scan_iter(pattern, count=1000)}
+    found = {key: store.hmget(key, "st", "ex") for key in store.scan_iter(pattern, count=1000)}
     stage.load.forgiving = True
     store.flushall()
     begin = time.monotonic()
@@ -415,7 +415,13 @@ async def wipe(stage: Stage, number: int) -> Rebuilt:
         if ack.gone is not None and ack.gone > up_to - CLOCKS_S:
             ack.gone = None  # the journal did not have it yet: it is back, and nobody can know
     stage.counts["wipes"] += 1
-    lost = {key: state for key, state in states.items() if state != "deleted"}
+    # The retention of some may have ended meanwhile: nobody brings those back.
+    now_ms = time.time() * 1000
+    lost = {
+        key: state
+        for key, (state, ends) in found.items()
+        if state != "deleted" and not (ends and float(ends) <= now_ms)
+    }
     back = sum(store.exists(key) for key in lost)
     counts = Counter(lost.values())
     stage.figures["wiped, by state"] = ", ".join(f"{n} {state}" for state, n in counts.items())

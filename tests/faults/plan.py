@@ -76,7 +76,7 @@ SMOKE = Plan(
 )
 FULL = Plan(
     name="full",
-    outstanding=40,
+    outstanding=30,
     crash_rounds=11,
     kills=500,
     pauses=200,

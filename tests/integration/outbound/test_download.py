@@ -37,7 +37,7 @@ def of(**others: object) -> Settings:
 
 
 async def fetched(
-    url: str, *, most: int = 4 * MIB, within_s: float = 60, **others: object
+    url: str, *, most: int = 4 * MIB, within_s: float = 20, **others: object
 ) -> bytes:
     async with (
         asyncio.timeout(within_s),
@@ -113,6 +113,19 @@ async def test_twelve_and_more_ways_to_misbehave_end_clearly(origin: Origin) -> 
     urls = {name: origin.serves(f"/{name}", answer) for name, (answer, _, _) in expected.items()}
     found = dict(zip(urls, await asyncio.gather(*map(refused, urls.values())), strict=True))
     assert found == {name: (code, kind) for name, (_, code, kind) in expected.items()}
+
+
+async def test_what_unpacks_is_bounded_for_itself(origin: Origin) -> None:
+    url = origin.serves("/bomb", bad.gzip_bomb())
+    with pytest.raises(JobError) as caught:
+        await fetched(url, most=1024 * MIB)
+    assert caught.value.job_code == "fetch_too_large"
+    assert "unpacks to more" in caught.value.detail
+
+
+async def test_no_more_redirects_are_followed_than_may_be(origin: Origin) -> None:
+    assert (await refused(origin.serves("/loop", to("loop"))))[0] == "too_many_redirects"
+    assert len(origin.heads) == 1 + 3
 
 
 async def test_silence_is_left_after_the_idle_time(origin: Origin) -> None:

@@ -185,7 +185,7 @@ def test_a_rebuild_without_an_engine_says_which_and_why(
 ) -> None:
     settings = {
         "FILEPROC_REDIS_URL": "redis://127.0.0.1:1/0" if away == "redis" else valkey.url,
-        "FILEPROC_REDIS_PREFIX": "{away}:",
+        "FILEPROC_REDIS_PREFIX": f"{{{away}}}:",
         "FILEPROC_S3_ENDPOINT": "http://127.0.0.1:1" if away == "storage" else s3_server.endpoint,
         "FILEPROC_S3_ACCESS_KEY_ID": s3_server.access_key,
         "FILEPROC_S3_SECRET_ACCESS_KEY": s3_server.secret_key,

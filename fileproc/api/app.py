@@ -8,7 +8,6 @@ import errno
 import gc
 import logging
 import os
-import resource
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -31,6 +30,7 @@ from fileproc.api.rates import Rates
 from fileproc.api.routes import ENDPOINTS, addresses
 from fileproc.api.tokens import Tokens
 from fileproc.crashpoints import arm, crash_point
+from fileproc.descriptors import raise_limit
 from fileproc.errors import (
     FileprocError,
     InvalidRequestError,
@@ -228,7 +228,7 @@ async def _serve(settings: Settings) -> None:
     arm(settings.crash_at)
     stop = asyncio.Event()
     _on_signals(stop)
-    _allow_connections()
+    raise_limit()
     app = make_app(settings)
     runner = web.AppRunner(app, shutdown_timeout=_LAST_SECONDS)
     await runner.setup()
@@ -254,13 +254,6 @@ async def _serve(settings: Settings) -> None:
     finally:
         await runner.cleanup()
     log.info("api has stopped")
-
-
-def _allow_connections() -> None:
-    """As many open files as we may have: the soft limit of a shell, 1,024, is for old programs."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError):  # macOS says that there is no limit, and has one
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _until(stop: asyncio.Event, unusable: asyncio.Future[None]) -> None:

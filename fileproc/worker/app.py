@@ -16,6 +16,7 @@ from aiojobs import Scheduler
 
 from fileproc import __version__
 from fileproc.crashpoints import arm, crash_point
+from fileproc.descriptors import raise_limit
 from fileproc.errors import (
     EngineError,
     SchemaError,
@@ -243,6 +244,7 @@ def run_worker(settings: Settings, *, burst: bool = False) -> int:
     """Run a worker until it is told to stop; returns the exit code."""
     BUILD.info({"version": __version__})
     hide_process()
+    raise_limit()
     try:
         return uvloop.run(_live(settings, burst=burst))
     except (EngineError, SchemaError) as exc:

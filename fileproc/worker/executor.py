@@ -115,7 +115,7 @@ class Executor:
         self._scratch = scratch
         self._held = held
         self._lanes = lanes
-        self._zygote_deaths: dict[str, int] = {}
+        self._without_process: dict[str, int] = {}  # how often, by job
 
     async def execute(self, lease: Lease) -> None:
         """Do one attempt, from claim to settlement. Raises only CancelledError, at shutdown."""
@@ -178,14 +178,16 @@ class Executor:
             crash_point("child-done")
             attempt.cpu_s = ending.usage.cpu_s
             if ending.error is not None:
-                return self._failed(attempt, ending.error)
+                unstarted = ending.error.job_code == "no_process"
+                judge = self._handed_back_once if unstarted else self._failed
+                return judge(attempt, ending.error)
             with attempt.timed("publish"):
                 outputs = await publish(self._objects, attempt.prefix, ending.outputs)
             # Before it is settled: a job that is over has nothing left to do. Who dies in between
             # delivers the same again, to the same places.
             await self._deliver(attempt, list(zip(ending.outputs, outputs, strict=True)))
         except ZygoteLost:
-            return self._after_zygote_death(attempt)
+            return self._handed_back_once(attempt, unforeseen())
         except FileprocError as exc:
             return self._failed(attempt, as_job_error(exc))
         except Exception:
@@ -303,16 +305,17 @@ class Executor:
             programs=programs_of(lease.document.operation),
         )
 
-    def _after_zygote_death(self, attempt: Attempt) -> Outcome:
-        """Handed back once; a job that is there at a second death is taken to be its cause."""
-        lease = attempt.lease
-        deaths = self._zygote_deaths.pop(lease.job_id, 0) + 1
-        self._zygote_deaths[lease.job_id] = deaths
-        while len(self._zygote_deaths) > MOST_REMEMBERED:
-            del self._zygote_deaths[next(iter(self._zygote_deaths))]
-        if deaths < 2:  # noqa: PLR2004 - the second time, as the docstring says
-            return HandedBack(attempt.prefix)
-        return self._failed(attempt, unforeseen())
+    def _handed_back_once(self, attempt: Attempt, error: JobError) -> Outcome:
+        """For want of a process, or of the one that makes them: at first not the job's fault.
+
+        A job that is there a second time is taken to be the cause, and fails.
+        """
+        job_id = attempt.lease.job_id
+        times = self._without_process.pop(job_id, 0) + 1
+        self._without_process[job_id] = times
+        while len(self._without_process) > MOST_REMEMBERED:
+            del self._without_process[next(iter(self._without_process))]
+        return HandedBack(attempt.prefix) if times == 1 else self._failed(attempt, error)
 
     async def _settle(self, attempt: Attempt, outcome: Outcome) -> None:
         """Settle, however long Redis is away: until then the slot is taken and the lease may end.

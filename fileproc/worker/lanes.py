@@ -9,6 +9,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 
+from fileproc import descriptors
 from fileproc.crashpoints import crash_point
 from fileproc.errors import StoreUnavailableError
 from fileproc.store import Lease
@@ -18,7 +19,7 @@ from fileproc.worker.scratch import Scratch
 
 FLIGHT = 0  # one claim under way per lane; settlements travel beside it, in pipelines of their own
 BACKOFF_CAP_S = 5.0
-DISK_PAUSE_S = 1.0
+SHORTAGE_PAUSE_S = 1.0
 
 log = get_logger(__name__)
 
@@ -89,12 +90,11 @@ class Lane:
                 self._slot_freed.clear()
                 await self._slot_freed.wait()
                 continue
-            if not self._scratch.has_room:
-                LIMITS_HIT.labels("scratch_floor_bytes").inc()
-                log.warning("no job taken: the scratch disk is nearly full")
-                await asyncio.sleep(DISK_PAUSE_S)
+            if await self._without_room():
                 continue
             rung = more or await self._wait()
+            if not more and await self._without_room():  # that may have been a long wait
+                continue
             # Also when the bell did not ring: a claim heals a short list that nobody feeds.
             wanted = self._free
             taken = await self._claim(wanted)
@@ -102,6 +102,20 @@ class Lane:
             if burst and not taken and not rung and self.idle:
                 break
         await self._claim(0)  # what was popped and not claimed goes back to the others
+
+    async def _without_room(self) -> bool:
+        """Whether a job could only fail here just now; then others get it, and we pause."""
+        if not self._scratch.has_room:
+            limit, why = "scratch_floor_bytes", "the scratch disk is nearly full"
+        elif not descriptors.to_spare():
+            limit, why = "open_files", "this process may open next to no more files"
+        else:
+            return False
+        LIMITS_HIT.labels(limit).inc()
+        log.warning("no job taken", reason=why)
+        await self._claim(0)  # what was popped goes back, to workers that have room
+        await asyncio.sleep(SHORTAGE_PAUSE_S)
+        return True
 
     async def _wait(self) -> bool:
         try:

@@ -7,6 +7,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ class Scratch:
     def __init__(self, folder: Path, floor_bytes: int) -> None:
         self.folder = folder
         self._floor_bytes = floor_bytes
+        self._left: deque[Path] = deque()  # what could not be removed when its attempt ended
 
     @property
     def free_bytes(self) -> int:
@@ -35,14 +37,27 @@ class Scratch:
 
     @asynccontextmanager
     async def attempt(self, lease: Lease) -> AsyncIterator[Path]:
-        """A fresh folder for one attempt; gone afterwards, whatever it holds."""
+        """A fresh folder for one attempt; gone afterwards, whatever it holds.
+
+        What cannot be removed (for want of a descriptor, say) is tried again after the next one:
+        it does not change how this attempt ended.
+        """
         folder = self.folder / f"{lease.job_id}-{lease.token}"
         (folder / "in").mkdir(parents=True, mode=0o700)
         try:
             yield folder
         finally:
+            folders = [folder, *(self._left.popleft() for _ in range(len(self._left)))]
             # In a thread: an operation may have written thousands of files.
-            await asyncio.to_thread(remove_scratch, folder)
+            await asyncio.to_thread(self._remove, folders)
+
+    def _remove(self, folders: list[Path]) -> None:
+        for folder in folders:
+            try:
+                remove_scratch(folder)
+            except OSError as exc:
+                self._left.append(folder)
+                log.warning("a scratch folder is left for later", folder=folder.name, why=str(exc))
 
 
 @contextmanager

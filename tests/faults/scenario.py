@@ -7,7 +7,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,8 @@ SHORT = {  # settings of the end: nothing is kept for long
     "FILEPROC_STALE_UPLOAD_S": "3",
     "FILEPROC_EVENTS_WINDOW_S": "1",
 }
+# Codes of failed jobs that no fault excuses: what is short is left to others, or tried again.
+OUR_FAULT = {"internal_error", "no_process", "protocol_broken", "ended_early", "crashed"}
 ENDING_S = 120.0
 COLLECTED_S = 100.0  # an attempt of a lost worker is collected after 60
 COLLECTED_PER_S = 200  # of what thousands of jobs have left; a look at it all takes time itself
@@ -109,10 +111,15 @@ async def play(
         figures=stage.figures,
         recovery_s=recoveries(history, tail.lines, "calm"),
         storm_s=recoveries(history, tail.lines, "storm"),
-        failures=dict(Counter(line.facts["code"] for line in tail.lines if line.move == "fail")),
+        failures=dict(failures(tail.lines)),
         statuses=dict(history.statuses),
         parts=play.parts,
     )
+
+
+def failures(lines: Iterable[Line]) -> Counter[str]:
+    """How many jobs failed for good, by code."""
+    return Counter(line.facts["code"] for line in lines if line.move == "fail")
 
 
 class _Play:
@@ -251,6 +258,9 @@ class _Play:
         return Checker(self._stage.history, self._stage.resources, self._stage.rng)
 
     async def _check(self) -> None:
+        for code, number in sorted(failures(self._stage.tail.lines).items()):
+            if code in OUR_FAULT:
+                self._stage.history.complain(f"{number} jobs failed by {code}")
         self.findings.add(await self._checker().check(self._valid_lines()))
 
     def _valid_lines(self) -> list[Line]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,8 +25,9 @@ from fileproc.objects import attempt_prefix
 from fileproc.settings import Settings
 from fileproc.store import Pulse, Settlement, Verdict
 from fileproc.worker import executor as module
-from fileproc.worker import transfers
+from fileproc.worker import scratch, transfers
 from fileproc.worker.executor import limits_for
+from fileproc.worker.outcomes import unforeseen
 from fileproc.worker.sandbox import Assignment, Ending, ZygoteLost
 from support.books import Books
 from support.jobs import make_file, make_job, make_result
@@ -295,11 +299,22 @@ class TestFailure:
         assert job.error is not None
         assert job.error.detail == "The storage is away."
 
-    async def test_zygote_that_dies_costs_no_attempt_the_first_time(self, stage: Stage) -> None:
-        async def die(*_: object) -> Ending:
-            raise ZygoteLost("It died.")
+    @pytest.mark.parametrize(
+        ("error", "error_class"),
+        [
+            (ZygoteLost("It died."), ErrorClass.CRASH),
+            (JobError("None was left.", code="no_process"), ErrorClass.TRANSIENT),
+        ],
+    )
+    async def test_want_of_a_process_costs_no_attempt_the_first_time(
+        self, stage: Stage, error: JobError | ZygoteLost, error_class: ErrorClass
+    ) -> None:
+        async def play(*_: object) -> Ending:
+            if isinstance(error, ZygoteLost):
+                raise error
+            return ending(error=error)
 
-        stage.child.part = die
+        stage.child.part = play
         lease = await stage.lease(max_attempts=1)
         await stage.executor.execute(lease)
         job = await stage.job(lease)
@@ -307,16 +322,31 @@ class TestFailure:
         await stage.executor.execute(await stage.take())
         job = await stage.job(lease)
         assert job.error is not None
-        assert (job.state, job.error.error_class) == (JobState.FAILED, ErrorClass.CRASH)
+        assert (job.state, job.error.error_class) == (JobState.FAILED, error_class)
 
-    async def test_deaths_of_the_zygote_are_not_remembered_for_ever(
+    async def test_jobs_without_a_process_are_not_remembered_for_ever(
         self, stage: Stage, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(module, "MOST_REMEMBERED", 2)
         leases = [make_lease(str(number)) for number in range(4)]
         for lease in (*leases, leases[3]):
-            stage.executor._after_zygote_death(module.Attempt(lease, ""))
-        assert stage.executor._zygote_deaths == {"2": 1, "3": 2}
+            stage.executor._handed_back_once(module.Attempt(lease, ""), unforeseen())
+        assert stage.executor._without_process == {"2": 1, "3": 2}
+
+    async def test_folder_that_cannot_be_removed_costs_nothing_and_goes_later(
+        self, stage: Stage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(folder: Path) -> None:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), str(folder))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(scratch, "remove_scratch", refuse)
+            lease = await stage.lease()
+            await stage.executor.execute(lease)
+        assert (await stage.job(lease)).state is JobState.SUCCEEDED
+        assert len(list(stage.scratch.folder.iterdir())) == 1
+        await stage.executor.execute(await stage.lease())
+        assert list(stage.scratch.folder.iterdir()) == []
 
 
 class TestVerdicts:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+import os
+import resource
+from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +17,7 @@ from fileproc.ids import new_id
 from fileproc.jobs import FileInfo, Job, JobDocument, JobState, Move
 from fileproc.objects import file_key
 from fileproc.store import Settlement
+from fileproc.telemetry import LIMITS_HIT
 from fileproc.worker.app import Worker, open_worker
 from fileproc.worker.janitor import Janitor
 from support.books import Books
@@ -21,8 +25,7 @@ from support.jobs import make_job
 from support.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
+    from collections.abc import AsyncIterator, Iterator
 
     from fileproc.resources import Resources
     from fileproc.settings import Settings
@@ -293,6 +296,46 @@ async def test_full_scratch_disk_takes_no_job(resources: Resources, settings: Se
         assert (await resources.store.jobs.get(None, job_id)).state is JobState.QUEUED
     async with working(settings):
         assert (await ended(resources, job_id)).state is JobState.SUCCEEDED
+
+
+@contextmanager
+def next_to_no_descriptors() -> Iterator[None]:
+    """This process may open eight more files, and no more."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(path.name) for path in Path("/proc/self/fd").iterdir())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 9, limits[1]))
+    full = [os.open(os.devnull, os.O_RDONLY) for _ in range(free_descriptors() - 8)]
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for descriptor in full:
+            os.close(descriptor)
+
+
+def free_descriptors() -> int:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft - len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def test_worker_that_may_open_no_more_files_leaves_jobs_to_others(
+    resources: Resources, settings: Settings
+) -> None:
+    async with working(settings):
+        # One that waits for a job when it runs short, not one that looks before it waits.
+        first = await submit(resources, "debug.sleep", seconds=0)
+        assert (await ended(resources, first)).state is JobState.SUCCEEDED
+        before = hits("open_files")
+        with next_to_no_descriptors():
+            job_id = await submit(resources, "debug.sleep", seconds=0)
+            await eventually(lambda: hits("open_files") >= before + 2)
+            job = await resources.store.jobs.get(None, job_id)
+            assert (job.state, job.attempt) == (JobState.QUEUED, 0)
+        assert (await ended(resources, job_id)).attempt == 1
+
+
+def hits(limit: str) -> Any:
+    return LIMITS_HIT.labels(limit)._value.get()
 
 
 async def test_expired_job_leaves_no_object(resources: Resources, settings: Settings) -> None:

@@ -62,6 +62,16 @@ class TestMoved:
         assert one.code == "bad_input"
         assert "secret" not in repr(one)
 
+    def test_batch_that_has_ended_is_told_as_its_own_batch(self) -> None:
+        one = told("batch_completed", "", "batch_1")
+        assert one is not None
+        assert (one.job_id, one.batch, one.state, one.version) == (
+            *("batch_1", "batch_1"),
+            *("completed", 3),
+        )
+        assert one.of_batch
+        assert not one.last
+
     def test_what_is_about_no_job_is_no_move(self) -> None:
         assert told("key_created", '{"hash":"x"}', "abcdefghjkmn") is None
         assert told("claim", "", "job_x") is None

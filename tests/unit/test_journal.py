@@ -269,6 +269,23 @@ class TestMemory:
         assert memory.forget_ended_before(2001) == 1
         assert set(memory.jobs) == {"job_2"}
 
+    def test_jobs_and_links_whose_time_is_over_are_forgotten(self) -> None:
+        memory = self.folded(("submit", 1, self.told()), ("cancel", 2, ""))
+        link = '{"own":"acme","ends":"2500","n":"0"}'
+        memory.fold(Event("2400-0.0", "code", "link_made", "acme", 0, link))
+        batch = '{"n":1,"doc":{},"rt":1000,"ca":1,"idem":""}'
+        memory.fold(Event("1900-0.0", "batch_1", "batch_created", "acme", 1, batch))
+        memory.fold(Event("2000-1.0", "batch_1", "batch_completed", "acme", 2, ""))
+        assert memory.forget_lapsed(2_999) == 0  # it ended at 2,000 and is kept for a second
+        assert set(memory.batches.known) == {"batch_1"}
+        assert memory.forget_lapsed(3_000) == 1
+        assert (memory.jobs, memory.batches.known) == ({}, {})
+        a_week = 7 * 86_400_000
+        memory.forget_lapsed(2_499 + a_week)  # until then it is one that has ended, not none
+        assert set(memory.links.known) == {"code"}
+        memory.forget_lapsed(2_500 + a_week)
+        assert memory.links.known == {}
+
     def test_snapshot_folds_to_the_same(self) -> None:
         memory = self.folded(
             ("submit", 1, self.told(fi="f", files={"f": {"name": "ü\u2028"}})),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fileproc.errors import GoneError, NotFoundError
 from fileproc.ids import new_id
 from fileproc.jobs import JobDocument, JobState
 from fileproc.objects import journal_key
@@ -50,6 +52,21 @@ async def take(store: Store, free: int = 1) -> list[Lease]:
 
 async def done(store: Store, lease: Lease) -> None:
     await store.queue.settle(Settlement.complete(lease, make_result(lease)))
+
+
+async def test_of_two_with_one_key_the_second_is_the_first(resources: Resources) -> None:
+    store = resources.store
+    first = await accepted(store, 2, "a key")
+    jobs = [make_job(document=JobDocument(operation="debug.sleep", batch=new_id("batch")))]
+    late = NewBatch(
+        str(jobs[0].document.batch),
+        *("acme", BatchDocument(), jobs),
+        Reservation("acme", hashlib.sha256(b"a key").hexdigest(), "another's"),
+        "f",
+    )
+    assert await store.batches.accept(late) == first.id
+    with pytest.raises((GoneError, NotFoundError)):
+        await store.batches.get("acme", late.id)
 
 
 @pytest.mark.parametrize("compacted", [True, False])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +18,7 @@ from fileproc.ids import new_id
 from fileproc.store import DeliveryState, NewDelivery, Outcome, Posting, Store, open_store
 from fileproc.webhooks import JOBS, LAST, is_secret
 from support.jobs import make_job
+from support.waiting import eventually
 
 if TYPE_CHECKING:
     from fileproc.settings import Settings
@@ -61,8 +63,9 @@ async def test_endpoints_are_kept_changed_and_forgotten(store: Store) -> None:
     assert (made.url, made.events, made.enabled) == (URL, ("job.failed",), True)
     other = await endpoint(store)
     assert [each.id for each in await store.webhooks.list("acme")] == [made.id, other]
-    changed = await store.webhooks.change("acme", made.id, events=["job.started"], enabled=False)
-    assert (changed.events, changed.disabled_reason) == (("job.started",), "owner")
+    two = ["job.started", "job.failed"]
+    changed = await store.webhooks.change("acme", made.id, events=two, enabled=False)
+    assert (changed.events, changed.disabled_reason) == (tuple(two), "owner")
     assert changed.description == "ü"
     again = await store.webhooks.change("acme", made.id, enabled=True)
     assert (again.enabled, again.disabled_reason, again.disabled_at) == (True, None, None)
@@ -101,6 +104,8 @@ async def test_two_secrets_live_during_a_rotation_and_never_three(store: Store) 
     assert (await take_one(store)).secrets == (first,)
     rotated, second = await store.webhooks.rotate("acme", made.id)
     assert rotated.old_secret_until is not None
+    left = rotated.old_secret_until - datetime.now(UTC)
+    assert timedelta(hours=23) < left < timedelta(hours=25)  # the default
     _, third = await store.webhooks.rotate("acme", made.id)
     await put(store, made.id)
     assert (await take_one(store)).secrets == (third, second)
@@ -114,6 +119,14 @@ async def test_the_old_secret_dies_in_time(settings: Settings) -> None:
         await asyncio.sleep(0.01)
         await put(store, made.id)
         assert (await take_one(store)).secrets == (new,)
+
+
+async def test_what_waits_says_for_how_long_and_was_never_tried(store: Store) -> None:
+    assert await store.deliveries.overdue_s() == 0
+    hook = await endpoint(store)
+    (delivery,) = await put(store, hook)
+    assert (await store.deliveries.get("acme", hook, delivery)).attempts == 0
+    assert await eventually(store.deliveries.overdue_s)
 
 
 async def test_a_delivery_is_taken_once_and_settled(store: Store) -> None:
@@ -308,6 +321,18 @@ async def test_events_are_judged_once_by_two_readers(store: Store, settings: Set
         await other.deliveries.queue(rest, [])
         assert (await store.deliveries.unread(100, 100)).events == []
         assert await store.deliveries.lag_s() == 0
+
+
+async def test_what_is_shipped_is_trimmed_where_no_reader_has_ever_begun(store: Store) -> None:
+    for _ in range(300):
+        await store.jobs.accept(make_job())
+    newest = await store.pipeline.command("XREVRANGE", store.names.events, "+", "-", "COUNT", 1)
+    await store.upkeep.trim_events(0)
+    assert await store.pipeline.command("XLEN", store.names.events) == 300  # not in the journal
+    await store.journal.shipped(newest[0][0])
+    await asyncio.sleep(0.002)
+    await store.upkeep.trim_events(0)
+    assert await store.pipeline.command("XLEN", store.names.events) < 300
 
 
 async def test_nothing_is_trimmed_that_no_reader_has_judged(store: Store) -> None:

@@ -93,7 +93,7 @@ async def test_lost_connection_wakes_everybody_and_the_feed_goes_on(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "RECONNECT_S", 0.0123)
-    real, broken, asked = store.feed._read, 2, []
+    real, broken, asked, marked = store.feed._read, 2, [], []
     sleep, slept = asyncio.sleep, []
 
     async def noted(delay_s: float) -> None:
@@ -105,6 +105,7 @@ async def test_lost_connection_wakes_everybody_and_the_feed_goes_on(
     async def read(last: str) -> str:
         nonlocal broken
         asked.append(last)
+        marked.append(store.feed._broke)
         if broken:
             broken -= 1
             raise LostConnectionError("away")
@@ -118,6 +119,7 @@ async def test_lost_connection_wakes_everybody_and_the_feed_goes_on(
             assert await watch.wait(30)  # told to look for itself
             await eventually(lambda: not broken)
             assert slept.count(0.0123) >= 1  # a server that comes back is not run over
+            assert marked[:2] == [False, True]  # entries may be missing
             assert asked[:2] == ["$", "$"]  # from now on, until there is something to go on from
 
             async def heard() -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fileproc.errors import BacklogError, GoneError, WrongStateError
+from fileproc.ids import new_id
 from fileproc.jobs import Job
 from fileproc.store import JobFilter, Replay, Reservation, Settlement, Store
 from fileproc.store.cursors import decode_cursor, encode_cursor, pairs
@@ -58,6 +59,40 @@ async def test_page_that_is_just_full_is_the_last(store: Store, books: Books) ->
     await made_at(store, books, 1, 2, 3)
     assert [len(page) for page in await pages(store, JobFilter(), 3)] == [3]
     assert [len(page) for page in await pages(store, JobFilter(), 1)] == [1, 1, 1]
+
+
+async def test_files_of_one_moment_are_all_shown_once(store: Store, books: Books) -> None:
+    ids = []
+    for _ in range(5):
+        info = make_file()
+        await store.files.put("acme", info, 3600)
+        books.redis.hset(books.key(f"file:{info.file_id}"), "ca", 5)
+        books.redis.zadd(books.key("files:acme"), {info.file_id: 5})
+        ids.append(info.file_id)
+    shown: list[str] = []
+    cursor = None
+    while True:
+        page = await store.files.list("acme", cursor=cursor, limit=2)
+        shown += [file.info.file_id for file in page.files]
+        if (cursor := page.next_cursor) is None:
+            break
+    assert shown == sorted(ids, reverse=True)
+
+
+async def test_failed_jobs_of_one_moment_are_all_found_and_none_twice(
+    store: Store, books: Books
+) -> None:
+    ids = [new_id("job") for _ in range(7)]
+    books.redis.zadd(books.key("dead:acme"), dict.fromkeys(ids, 5))
+    try:
+        found: list[str] = []
+        after = (0, "")
+        while entries := await store.jobs.dead("acme", after=after, until=9, count=2):
+            found += [job_id for job_id, _ in entries]
+            after = (entries[-1][1], entries[-1][0])
+        assert found == sorted(ids)
+    finally:
+        books.redis.delete(books.key("dead:acme"))
 
 
 async def test_page_has_fifty_jobs_unless_it_is_said_how_many(store: Store) -> None:

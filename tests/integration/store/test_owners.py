@@ -12,6 +12,7 @@ import pytest
 from fileproc.errors import QuotaError
 from fileproc.jobs import JobState
 from fileproc.store import Grant, Lease, Settlement, Store
+from fileproc.store.owners import quota_error
 from support.jobs import PROBLEM, make_file, make_job, make_result
 
 if TYPE_CHECKING:
@@ -126,6 +127,18 @@ async def test_cpu_is_counted_once_for_each_attempt(store: Store) -> None:
     error = await refused(store)
     assert (error.extra["limit"], error.extra["allowed"]) == ("quota_cpu_s_per_day", 10)
     assert "00:00 UTC" in error.detail
+
+
+def test_quota_of_a_day_says_when_the_next_one_begins() -> None:
+    error = quota_error(["quota", "jobs", "10", "10", "1500"])
+    assert (error.retry_after_s, error.extra["used"]) == (2, 10)
+    assert error.detail.endswith("A new day begins at 00:00 UTC, in 1 min.")
+    later = quota_error(["quota", "cpu", "10000", "10999", str(7_500_000)])
+    assert later.detail.endswith("00:00 UTC, in 2 h 5 min.")
+    assert (later.extra["allowed"], later.extra["used"]) == (10, 10)
+    waiting = quota_error(["quota", "queued", "10", "9", 0], wanted=3)
+    assert waiting.retry_after_s == 30
+    assert waiting.detail.startswith("3 jobs are too many now. 9 of your jobs are waiting")
 
 
 async def test_room_is_asked_for_as_accept_decides(store: Store) -> None:

@@ -13,7 +13,7 @@ from fileproc.dev.engines import Valkey
 from fileproc.errors import BacklogError
 from fileproc.settings import Settings
 from fileproc.store import Settlement, Store, Verdict, open_store
-from support.jobs import make_job, make_result
+from support.jobs import make_file, make_job, make_result
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +53,8 @@ async def test_new_jobs_are_refused_while_running_ones_finish(small: Store) -> N
     with pytest.raises(BacklogError, match="kept for jobs") as refused:
         await small.jobs.accept(make_job())
     assert refused.value.retry_after_s
+    with pytest.raises(BacklogError, match="kept for jobs"):
+        await small.files.put("acme", make_file(), 3600)
     done = await small.queue.settle(Settlement.complete(lease, make_result(lease)))
     assert done is Verdict.DONE
 

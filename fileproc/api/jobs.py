@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from aiohttp import ETag, web
+from aiohttp import ETag, hdrs, web
+from multidict import CIMultiDict, istr
 
 from fileproc.api.accepting import POLL_HINT_S, follow
 from fileproc.api.context import api_of, caller_of
@@ -17,6 +18,8 @@ from fileproc.store import JobFilter
 from fileproc.views import job_body, job_view, with_outlook
 
 _JSON = "application/json"
+_POLL_HINT = str(POLL_HINT_S)
+_ETAG = istr("ETag")
 
 job_id_of = partial(path_id, noun="job", place="name")
 
@@ -33,16 +36,16 @@ async def get_job(request: web.Request) -> web.StreamResponse:
     else:
         place = outlooks.ahead(caller.owner, job_id)
         job, body = await api.resources.store.jobs.read(caller.owner, job_id, job_body)
+    tag = str(job.version)
+    headers = CIMultiDict({_ETAG: f'"{tag}"', hdrs.CACHE_CONTROL: "private, no-cache"})
     if not job.state.final:
         outlook = await outlooks.of(job, place)
         body = with_outlook(body, outlook.position, outlook.eta_s)
-    tag = str(job.version)
-    headers = {"ETag": f'"{tag}"', "Cache-Control": "private, no-cache"}
-    if not job.state.final:
-        headers["Retry-After"] = str(POLL_HINT_S)
+        headers[hdrs.RETRY_AFTER] = _POLL_HINT
     if _matches(request.if_none_match, tag):
         return web.Response(status=304, headers=headers)
-    return web.Response(body=body, headers={**headers, "Content-Type": _JSON})
+    headers[hdrs.CONTENT_TYPE] = _JSON
+    return web.Response(body=body, headers=headers)
 
 
 def _matches(tags: tuple[ETag, ...] | None, tag: str) -> bool:

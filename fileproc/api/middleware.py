@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import os
 import re
 from time import perf_counter
@@ -14,11 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from aiohttp import hdrs, web
+from multidict import istr
 
 from fileproc.api import problems
 from fileproc.api.access import check_access
 from fileproc.api.compression import compress, is_long
-from fileproc.api.context import API, CALLER, LOCAL, REQUEST_ID, Caller
+from fileproc.api.context import API, CALLER, LOCAL, REQUEST_ID, Api, Caller
 from fileproc.api.cors import allow, is_preflight, preflight
 from fileproc.api.endpoints import RateClass
 from fileproc.api.grants import check_grant
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from fileproc.api.endpoints import Endpoint
 
 log = get_logger(__name__)
+_root_log = logging.getLogger()
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=-]{1,128}")
 _PROCESS: Final = os.urandom(8).hex()
@@ -60,6 +63,9 @@ SECURITY_HEADERS: Final = (
     ("Referrer-Policy", "no-referrer"),
     ("Cache-Control", "no-store"),
 )
+# The same as a mapping of headers compares names: not brought to one case for each answer anew.
+_SECURITY: Final = tuple((istr(name), value) for name, value in SECURITY_HEADERS)
+_X_REQUEST_ID: Final = istr("X-Request-ID")
 
 
 def boundary(endpoints: dict[Handler, Endpoint]) -> Middleware:
@@ -75,7 +81,7 @@ def boundary(endpoints: dict[Handler, Endpoint]) -> Middleware:
         api.open += 1
         status = _CLIENT_GONE
         try:
-            response = await _answer(request, handler, endpoint)
+            response = await _answer(api, request, handler, endpoint)
             if is_long(response):
                 await compress(request, response)
             status = response.status
@@ -90,10 +96,10 @@ def boundary(endpoints: dict[Handler, Endpoint]) -> Middleware:
 
 
 async def _answer(
-    request: web.Request, handler: Handler, endpoint: Endpoint | None
+    api: Api, request: web.Request, handler: Handler, endpoint: Endpoint | None
 ) -> web.StreamResponse:
     try:
-        return await _served(request, handler, endpoint)
+        return await _served(api, request, handler, endpoint)
     except ConnectionError:
         # Not the path: in that of a share link stands all that it takes to follow it.
         log.info("the client went away", method=request.method, route=endpoint and endpoint.path)
@@ -112,15 +118,15 @@ async def _or_lost(request: web.Request, exc: FileprocError) -> FileprocError:
     return exc
 
 
-async def _admit(request: web.Request, endpoint: Endpoint) -> None:
+async def _admit(api: Api, request: web.Request, endpoint: Endpoint) -> None:
     """Let in who may come in, and not too often; before anything of the body is read."""
-    rates = request.app[API].rates
+    rates = api.rates
     if endpoint.public:
         if endpoint.rate is not None:
             await rates.admit_address(request, endpoint.rate)
         return
     try:
-        caller = request[CALLER] = await authenticate(request)
+        caller = request[CALLER] = await authenticate(api, request)
     except UnauthorizedError:
         await rates.admit_address(request, RateClass.SIGN_IN)
         raise
@@ -128,22 +134,22 @@ async def _admit(request: web.Request, endpoint: Endpoint) -> None:
         await rates.admit_key(request, endpoint, caller.counted_as)
     check_access(caller, endpoint)
     if caller.grant:
-        await check_grant(request.app[API], caller, request)
+        await check_grant(api, caller, request)
 
 
 async def _served(
-    request: web.Request, handler: Handler, endpoint: Endpoint | None
+    api: Api, request: web.Request, handler: Handler, endpoint: Endpoint | None
 ) -> web.StreamResponse:
-    settings = request.app[API].settings
+    settings = api.settings
     if settings.auth is Auth.OFF:
         check_visitor(settings, request)
     if request.method == hdrs.METH_OPTIONS and is_preflight(request):
         return preflight(settings)
     if endpoint is None:
         return await _unmatched(request, handler)
-    await _admit(request, endpoint)
+    await _admit(api, request, endpoint)
     if endpoint.stores:
-        await request.app[API].resources.store.reserve.check()
+        await api.resources.store.reserve.check()
     if endpoint.keeps_answer and HEADER in request.headers:
         return await answered_once(request, endpoint, handler)
     return await handler(request)
@@ -177,15 +183,14 @@ def _refuse(request: web.Request, endpoint: Endpoint | None, exc: Exception) -> 
     return response
 
 
-async def authenticate(request: web.Request) -> Caller:
+async def authenticate(api: Api, request: web.Request) -> Caller:
     """Who is asking.
 
     Raises:
         UnauthorizedError: no key or token, or none that is valid; which of the two is not told.
         StoreUnavailableError, IdentityUnavailableError: it cannot be looked up now.
     """
-    api = request.app[API]
-    given = request.headers.getall("Authorization", ())
+    given = request.headers.getall(hdrs.AUTHORIZATION, ())
     match = _TOKEN.fullmatch(given[0]) if len(given) == 1 else None
     if api.settings.auth is Auth.OFF:
         # Whoever asks may do everything; an upload token says of itself what it is for.
@@ -217,7 +222,7 @@ def _caller_of(key: KeyInfo) -> Caller:
 
 
 def _request_id(request: web.Request) -> str:
-    given = request.headers.get("X-Request-ID")
+    given = request.headers.get(_X_REQUEST_ID)
     if given is not None and _REQUEST_ID.fullmatch(given):
         return given
     return f"{_PROCESS}-{next(_numbers):x}"
@@ -234,20 +239,20 @@ def _observe(request: web.Request, endpoint: Endpoint | None, status: int, secon
     if child is None:
         child = _children[method, route, status] = REQUESTS.labels(method, route, str(status))
     child.observe(seconds)
-    log.debug("request", method=method, route=route, status=status, ms=round(seconds * 1000, 1))
+    if _root_log.isEnabledFor(logging.DEBUG):  # a line that is not wanted costs a microsecond, too
+        log.debug("request", method=method, route=route, status=status, ms=round(seconds * 1000, 1))
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Signal before any response is sent, streams too."""
     headers = response.headers
-    for name, value in SECURITY_HEADERS:
-        if name not in headers:
-            headers[name] = value
+    for name, value in _SECURITY:
+        headers.setdefault(name, value)
     allow(request.app[API].settings, request, response)
-    headers["Server"] = "fileproc"  # aiohttp has put its own name and version there
+    headers[hdrs.SERVER] = "fileproc"  # aiohttp has put its own name and version there
     request_id = request.get(REQUEST_ID)
     if request_id is not None:
-        headers["X-Request-ID"] = request_id
+        headers[_X_REQUEST_ID] = request_id
     standing = request.get(STANDING)
     if standing is not None:
         for name, value in standing.headers():  # beside a quota that refused the request

@@ -84,7 +84,7 @@ async def _follow(request: web.Request, followed: Followed, wait: int | None) ->
     # Subscribed first, read then: no move falls between the two, and no end of the key.
     with api.places.taken(caller.owner), feed.subscribe(followed.topic, *keys) as news:
         if keys:
-            await authenticate(request)
+            await authenticate(api, request)
         opening = await _opened(followed, request.headers.get("Last-Event-ID"), api)
         if opening is None:
             return web.Response(status=204)

@@ -208,6 +208,10 @@ class TestMemory:
         memory.fold(Event("4-0.0", "t", "template_deleted", "acme", 0, ""))
         assert set(memory.templates) == {("other", "t")}
         assert memory.jobs == {}
+        memory.forget_deleted_before(4)
+        assert memory.deleted_templates == {("acme", "t"): 4}
+        memory.forget_deleted_before(5)
+        assert memory.deleted_templates == {}
 
     def test_of_a_template_the_newest_versions_are_remembered(self) -> None:
         memory = Memory()

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from fileproc.errors import CorruptRecordError, GoneError, NotFoundError
-from fileproc.jobs import JobState, Progress
+from fileproc.jobs import JobDocument, JobState, PipelineProblem, Progress, Step, StepState
 from fileproc.store.records import job_from, when
 from support.jobs import PROBLEM, make_job, make_result
 from support.stage import make_lease
@@ -81,6 +81,34 @@ def test_what_the_record_leaves_out_is_as_usual() -> None:
     assert job.result is not None
     assert (job.document.priority, job.document.params) == ("normal", {})
     assert (job.result.provenance.cached, job.result.provenance.engine) == (False, None)
+
+
+@pytest.mark.parametrize(
+    ("state", "attempts", "told"),
+    [
+        ("queued", 0, StepState.WAITING),
+        ("delayed", 1, StepState.WAITING),
+        ("canceled", 0, StepState.WAITING),  # it never began
+        ("canceled", 2, StepState.UNKNOWN),  # nobody told
+    ],
+)
+def test_steps_that_nobody_told_of_are_not_guessed(
+    state: str, attempts: int, told: StepState
+) -> None:
+    steps = [Step(name="one", operation="file.probe", needs=["inputs"])]
+    document = JobDocument(operation="pipeline", steps=steps).model_dump_json()
+    fields = {**FIELDS, "st": state, "at": str(attempts), "doc": document}
+    job = job_from("job_1", "acme", fields)
+    assert [(step.name, step.state) for step in job.steps or ()] == [("one", told)]
+
+
+def test_steps_of_a_failed_job_are_told_by_its_problem() -> None:
+    steps = [Step(name="one", operation="file.probe", needs=["inputs"])]
+    document = JobDocument(operation="pipeline", steps=steps)
+    failed = [document.steps_untold(StepState.FAILED)[0]]
+    problem = PipelineProblem(**dict(PROBLEM), steps=failed).model_dump_json(by_alias=True)
+    fields = {**FIELDS, "st": "failed", "doc": document.model_dump_json(), "err": problem}
+    assert job_from("job_1", "acme", fields).steps == failed
 
 
 def test_no_record_and_anothers_record_look_the_same() -> None:

@@ -198,6 +198,18 @@ class TestFailure:
         )
         assert (job.error.detail, job.error.retryable) == ("No.", False)
 
+    async def test_attempt_without_a_folder_fails_and_says_no_more_than_that(
+        self, stage: Stage
+    ) -> None:
+        stage.scratch.folder.parent.mkdir(parents=True, exist_ok=True)
+        stage.scratch.folder.write_text("in the way")
+        lease = await stage.lease(max_attempts=1)
+        await stage.executor.execute(lease)
+        job = await stage.job(lease)
+        assert job.error is not None
+        assert (job.state, job.error.code) == (JobState.FAILED, "internal_error")
+        assert str(stage.scratch.folder) not in job.error.detail
+
     @pytest.mark.parametrize(
         ("error", "error_class"),
         [

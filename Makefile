@@ -88,7 +88,7 @@ guards: $(STAMP) ## take each guard against an attack away; the tests must notic
 
 .PHONY: fuzz
 fuzz: $(STAMP) ## ask the api what its document says and what it does not, at length
-	FILEPROC_TEST_FUZZ=25 $(BIN)/python -m pytest -s tests/api/test_openapi.py -k keeps_to_its_document $(ARGS)
+	FILEPROC_TEST_FUZZ=45 $(BIN)/python -m pytest -s tests/api/test_openapi.py -k keeps_to_its_document $(ARGS)
 
 .PHONY: mutmut
 mutmut: $(STAMP) ## change the queue's Python at random; nine of ten changes must be noticed

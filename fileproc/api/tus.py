@@ -372,6 +372,8 @@ async def post_tus(request: web.Request) -> web.StreamResponse:
         raise MethodNotAllowedError(
             "A POST here says by X-HTTP-Method-Override what it is.", allowed=["POST", *_OVERRIDES]
         )
+    for name in ("Upload-Offset", "Upload-Length"):
+        _number(request, name)  # nonsense is refused, also where the method has no use for it
     return await _OVERRIDES[method](request)
 
 

@@ -234,7 +234,7 @@ async def test_the_page_defines_the_address_it_was_asked_at_once(
 # what the tool means by "no file" is one.
 OF_OPERATIONS = r"^/v1/jobs/[a-z]+\.[a-z_0-9]+$"
 OF_TUS = r"^/v1/tus"
-# So many times as many requests: FILEPROC_TEST_FUZZ=25 by make fuzz.
+# So many times as many requests: FILEPROC_TEST_FUZZ=45 by make fuzz.
 FACTOR = int(os.environ.get("FILEPROC_TEST_FUZZ", "1"))
 SOME = ("image.info", "image.resize", "pdf.encrypt", "pdf.merge", "table.query", "table.split")
 PARTS = {

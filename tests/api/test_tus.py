@@ -278,6 +278,10 @@ async def test_methods_may_be_named_in_a_header(api: Any) -> None:
     answer = await post("PATCH", data=b"hel", headers={**PIECE, "Upload-Offset": "0"})
     assert (answer.status, answer.headers["Upload-Offset"]) == (204, "3")
     assert (await post("HEAD")).headers["Upload-Offset"] == "3"
+    for name in ("Upload-Offset", "Upload-Length"):
+        for method in ("HEAD", "DELETE"):
+            answer = await post(method, headers={**VERSION, name: "/d"})
+            await refusal(answer, 400, "bad_request")
     assert (await post("DELETE")).status == 204
     assert (await api.head(address, headers=VERSION)).status == 410
 

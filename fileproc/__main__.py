@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from fileproc import __version__, absent
 from fileproc.errors import (
     FileprocError,
+    NoJournalError,
     SettingsError,
     StorageUnavailableError,
     StoreUnavailableError,
@@ -201,7 +202,9 @@ def rebuild(dry_run: bool, as_json: bool) -> None:
     Unfinished jobs wait again, finished ones can be downloaded again, keys are valid again. What
     is in Redis is left alone, unless the journal knows of it what came later, so running it twice
     does no harm. The journal is about a second behind: what was accepted after the moment that is
-    printed is not restored. Objects that cannot be read are passed over; the exit status is 1 then.
+    printed is not restored. Objects that cannot be read are passed over, and the rest is put into
+    use; the exit status is 1 then, so look with --dry-run before. Where there is no journal at all,
+    nothing is done.
     """
     from dataclasses import asdict
 
@@ -216,13 +219,15 @@ def rebuild(dry_run: bool, as_json: bool) -> None:
         async with open_resources(settings) as resources:
             return await restore(resources, dry_run=dry_run)
 
-    again = "Run it again then: what it has restored stays."
+    again = "Once that is mended, run it again: what it has restored stays."
     try:
         done = asyncio.run(run())
     except StoreUnavailableError:
         refuse(f"{REDIS_AWAY} {again}")
     except StorageUnavailableError:
         refuse(f"{STORAGE_AWAY} {again}")
+    except NoJournalError as exc:
+        refuse(exc.detail)
     if as_json:
         click.echo(json.dumps({**asdict(done), "up_to": _time(done.up_to), "dry_run": dry_run}))
     else:
@@ -242,11 +247,11 @@ def _tell_of_rebuild(done: Rebuilt, *, dry_run: bool) -> None:
         click.echo(f"{done.deleted} jobs had been deleted and {verb} deleted again")
     click.echo(
         f"{done.keys} keys, {done.batches} batches, {done.schedules} schedules, {done.templates} "
-        f"templates, {done.files} files of their own and the settings of {done.owners} owners are "
-        "in the journal"
+        f"templates, {done.links} share links, {done.files} files of their own and the settings of "
+        f"{done.owners} owners are in the journal"
     )
     click.echo(f"{done.webhooks} webhooks, and {done.deliveries} deliveries that are not over")
-    moment = f"up to {_time(done.up_to)}" if done.up_to else "and it is empty"
+    moment = f"the last event is of {_time(done.up_to)}" if done.up_to else "and it is empty"
     click.echo(f"The journal has {done.objects} objects, {moment}.")
 
 

@@ -290,6 +290,12 @@ class SchemaError(FileprocError):
     code, title = "unknown_schema", "The data is of another version"
 
 
+class NoJournalError(FileprocError):
+    """There is nothing that a lost store could be built from."""
+
+    code, title = "no_journal", "There is no journal"
+
+
 class EngineError(FileprocError):
     """An embedded engine (Valkey, rclone) or the sandbox cannot be started."""
 

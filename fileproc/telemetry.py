@@ -122,6 +122,10 @@ DURABLE = Gauge(
     "fileproc_store_durable", "1 if Redis keeps what was acknowledged (appendfsync always)"
 )
 
+IN_USE = Gauge(
+    "fileproc_store_in_use", "0 if Redis is new, or has lost everything and is not yet built again"
+)
+
 
 def configure_logging(level: str, log_format: str) -> None:
     """Send structlog and the standard library's records to standard error in one format."""

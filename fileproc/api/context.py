@@ -164,6 +164,9 @@ class Api:
 API: Final = web.AppKey("api", Api)
 CALLER: Final = web.RequestKey("caller", Caller)
 REQUEST_ID: Final = web.RequestKey("request_id", str)
+# Of a list that has nothing to show. So has one of a store that has lost everything: the middleware
+# looks which of the two it is.
+EMPTY_LIST: Final = web.RequestKey("empty_list", bool)
 
 
 def api_of(request: web.Request) -> Api:

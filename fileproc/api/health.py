@@ -54,6 +54,7 @@ class Health:
         self._api = api
         self.checks = Cached(self._check)
         self.queue = Cached(api.resources.store.queue_stats)
+        self.store = Cached(api.resources.store.health)
 
     async def _check(self) -> dict[str, Check]:
         async with asyncio.TaskGroup() as group:
@@ -96,7 +97,7 @@ class Health:
         }
 
     async def _store(self) -> dict[str, Check]:
-        found = await self._api.resources.store.health()
+        found = await self.store.get()
         if not found.reachable:
             unknown = Check(status="failed", detail="Unknown while the job store is away.")
             away = Check(status="failed", detail=" ".join(found.warnings))
@@ -152,6 +153,8 @@ async def metrics(request: web.Request) -> web.StreamResponse:
         given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
         if not hmac.compare_digest(given, expected):
             raise UnauthorizedError("The figures need the token of FILEPROC_METRICS_TOKEN.")
+    # Sets the figures of its own: never raises, and waits no longer either.
+    looking = asyncio.create_task(request.app[HEALTH].store.get())
     try:
         async with asyncio.timeout(LOOK_S):
             stats = await request.app[HEALTH].queue.get()
@@ -159,6 +162,7 @@ async def metrics(request: web.Request) -> web.StreamResponse:
         log.warning("metrics: the queue's figures are old, the job store is away")
     else:
         show_queue(stats)
+    await looking
     response: web.StreamResponse = await server_stats(request)
     return response
 

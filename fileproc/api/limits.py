@@ -11,6 +11,7 @@ from pydantic_core import to_json
 from fileproc.api.context import LOCAL, Api, api_of, caller_of
 from fileproc.api.fields import MAX_WAIT_S
 from fileproc.api.limit_models import OwnerRequest, UsageQuery
+from fileproc.api.pages import list_answer
 from fileproc.api.payload import read_payload
 from fileproc.api.queries import NoQuery
 from fileproc.api.reading import read_query
@@ -147,8 +148,8 @@ async def list_owners(request: web.Request) -> web.StreamResponse:
     """`GET /v1/admin/owners`."""
     read_query(NoQuery, request.query)
     api = api_of(request)
-    data = [await _owner_view(api, owner) for owner in await api.resources.store.owners.list()]
-    return web.Response(body=to_json({"data": data}), content_type=_JSON)
+    found = await api.resources.store.owners.list()
+    return list_answer(request, [await _owner_view(api, owner) for owner in found])
 
 
 async def put_owner(request: web.Request) -> web.StreamResponse:

@@ -20,7 +20,7 @@ from multidict import istr
 from fileproc.api import problems
 from fileproc.api.access import check_access
 from fileproc.api.compression import compress, is_long
-from fileproc.api.context import API, CALLER, LOCAL, REQUEST_ID, Api, Caller
+from fileproc.api.context import API, CALLER, EMPTY_LIST, LOCAL, REQUEST_ID, Api, Caller
 from fileproc.api.cors import allow, is_preflight, preflight
 from fileproc.api.endpoints import RateClass
 from fileproc.api.grants import check_grant
@@ -152,7 +152,10 @@ async def _served(
         await api.resources.store.reserve.check()
     if endpoint.keeps_answer and HEADER in request.headers:
         return await answered_once(request, endpoint, handler)
-    return await handler(request)
+    response = await handler(request)
+    if EMPTY_LIST in request and await api.resources.store.journal.empty():
+        raise lost()  # who compares lists would conclude that everything was deleted
+    return response
 
 
 async def _unmatched(request: web.Request, handler: Handler) -> web.StreamResponse:

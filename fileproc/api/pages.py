@@ -8,6 +8,8 @@ from typing import Any
 from aiohttp import web
 from pydantic_core import to_json
 
+from fileproc.api.context import EMPTY_LIST
+
 
 def page_answer(
     request: web.Request, entries: Iterable[Mapping[str, Any]], next_cursor: str | None
@@ -20,8 +22,19 @@ def page_answer(
     if next_cursor:
         onward = request.rel_url.update_query(cursor=next_cursor)
         headers["Link"] = f'<{onward.path_qs}>; rel="next"'
-    body = to_json({"data": list(entries), "next_cursor": next_cursor})
+    data = list(entries)
+    if not data and not next_cursor:
+        request[EMPTY_LIST] = True
+    body = to_json({"data": data, "next_cursor": next_cursor})
     return web.Response(body=body, headers=headers, content_type="application/json")
 
 
-__all__ = ["page_answer"]
+def list_answer(request: web.Request, entries: Iterable[Mapping[str, Any]]) -> web.Response:
+    """The answer to a request for a list that is short enough to be told at once."""
+    data = list(entries)
+    if not data:
+        request[EMPTY_LIST] = True
+    return web.Response(body=to_json({"data": data}), content_type="application/json")
+
+
+__all__ = ["list_answer", "page_answer"]

@@ -34,6 +34,7 @@ from fileproc.api.job_models import (
     TemplateAsked,
     TemplateJobRequest,
 )
+from fileproc.api.pages import list_answer
 from fileproc.api.placeholders import check, filled, open_steps, with_values
 from fileproc.api.queries import NoQuery, TemplateQuery
 from fileproc.api.reading import parse_json, read_body, read_query
@@ -95,8 +96,7 @@ async def list_templates(request: web.Request) -> web.StreamResponse:
     api, caller = api_of(request), caller_of(request)
     read_query(NoQuery, request.query)
     kept = await api.resources.store.templates.list(caller.owner)
-    body = to_json({"data": [_view(template) for template in kept]})
-    return web.Response(body=body, content_type=_JSON)
+    return list_answer(request, map(_view, kept))
 
 
 async def delete_template(request: web.Request) -> web.StreamResponse:

@@ -13,7 +13,7 @@ from pydantic_core import from_json, to_json
 
 from fileproc.api.context import api_of, caller_of
 from fileproc.api.drafts import check_hook_url
-from fileproc.api.pages import page_answer
+from fileproc.api.pages import list_answer, page_answer
 from fileproc.api.path_ids import path_id
 from fileproc.api.payload import read_payload
 from fileproc.api.queries import NoQuery
@@ -82,7 +82,7 @@ async def list_webhooks(request: web.Request) -> web.StreamResponse:
     api, caller = api_of(request), caller_of(request)
     read_query(NoQuery, request.query)
     found = await api.resources.store.webhooks.list(caller.owner)
-    return _answer({"data": [_view(webhook) for webhook in found]})
+    return list_answer(request, map(_view, found))
 
 
 async def get_webhook(request: web.Request) -> web.StreamResponse:

@@ -21,6 +21,7 @@ from fileproc.dev.engines import S3Server, Valkey
 from fileproc.dev.folder import DataFolder
 from fileproc.dev.processes import Child, free_port, port_problem
 from fileproc.errors import EngineError
+from fileproc.objects import journal_root
 from fileproc.settings import Auth, Settings
 
 _READY_S = 60.0
@@ -153,6 +154,11 @@ class Stack:
         finally:
             for role in self.roles:
                 await _thread(role.stop, plan.settings.grace_s + 10)
+
+    def has_journal(self, bucket: str) -> bool:
+        """Whether anything was ever done with this folder."""
+        journal = self.s3.folder / "objects" / bucket / journal_root()
+        return journal.is_dir() and any(journal.iterdir())
 
     def kill(self) -> None:
         """Everything, now."""

@@ -110,7 +110,8 @@ async def choose_auth(settings: Settings, stack: Stack) -> Auth:
     """Off where only this machine can ask and nobody made a key; any other address demands keys.
 
     Raises:
-        SettingsError: the address can be reached by others and nobody has a key.
+        SettingsError: the address can be reached by others and nobody has a key, or Redis has lost
+            its data and nobody said that it is to be built again.
     """
     local = is_loopback(settings.host)
     asked = settings.auth if "auth" in settings.model_fields_set else None
@@ -124,6 +125,14 @@ async def choose_auth(settings: Settings, stack: Stack) -> Auth:
     own = settings.model_copy(update={"redis_url": SecretStr(stack.valkey.url)})
     async with open_store(own) as store:
         live = [info for info in await store.keys.list() if info.live]
+        lost = await store.journal.empty() and stack.has_journal(settings.s3_bucket)
+    if lost and not settings.rebuild_empty:
+        raise SettingsError(
+            f"Redis below {stack.folder.path} has lost its data, and the journal knows of it. "
+            "Start once with FILEPROC_REBUILD_EMPTY=1 to build it again."
+        )
+    if lost:  # whose keys there are is in the journal: until then nobody comes in without one
+        return Auth.REQUIRED
     if local and asked is None and not live and settings.admin_key_file is None:
         return Auth.OFF
     enough = live if local else [info for info in live if info.role is Role.ADMIN]

@@ -10,7 +10,7 @@ from fileproc.errors import StoreUnavailableError
 from fileproc.jobs import LANES
 from fileproc.store.connection import Pipeline
 from fileproc.store.keys import Keys
-from fileproc.telemetry import DURABLE
+from fileproc.telemetry import DURABLE, IN_USE
 
 MOST_LISTED = 1_000  # workers
 LOOK_S = 3.0  # who asks for health or figures waits no longer: that is when they are wanted
@@ -67,6 +67,7 @@ class Health:
         appendonly = settings.get("appendonly") == "yes"
         durable = appendonly and fsync == "always" and policy == "noeviction"
         DURABLE.set(int(durable))
+        IN_USE.set(int(in_use))
         return StoreHealth(
             reachable=True,
             version=_version(info),

@@ -11,6 +11,7 @@ from prometheus_async.aio.web import server_stats
 
 from fileproc import __version__
 from fileproc.errors import EngineError, FileprocError
+from fileproc.store import lost
 from fileproc.telemetry import get_logger
 
 if TYPE_CHECKING:
@@ -23,7 +24,11 @@ async def readiness(worker: Worker) -> tuple[bool, dict[str, Any]]:
     """(ready, each check by name with `ok` and what there is to say)."""
     store = await worker.resources.store.health()
     checks: dict[str, Any] = {
-        "redis": {"ok": store.reachable and store.scripts_ok, "version": store.version},
+        "redis": {
+            "ok": store.reachable and store.scripts_ok and store.in_use,
+            "version": store.version,
+            "detail": lost().detail if store.reachable and not store.in_use else "",
+        },
         "durability": {
             "ok": store.durable,
             "required": False,

@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
-from fileproc.errors import GoneError, NotFoundError, ObjectMissingError
+from fileproc.errors import GoneError, NoJournalError, NotFoundError, ObjectMissingError
 from fileproc.jobs import FINAL, JobDocument, JobState
 from fileproc.resources import Resources, in_use
 from fileproc.store import BatchDocument, Memory, NewDelivery, Remembered, Restored
@@ -76,10 +76,18 @@ async def rebuild(resources: Resources, *, dry_run: bool = False) -> Rebuilt:
 
     Raises:
         SchemaError: the store is of a version that we do not know.
+        NoJournalError: the store is empty, and so is the journal.
         StoreUnavailableError, StorageUnavailableError: run it again, what is there is left alone.
     """
     await resources.store.check_schema()
     memory, objects = await _read(resources)
+    if not objects and await resources.store.journal.empty():
+        # To mark it as in use would make all that was there look as if it had never been.
+        raise NoJournalError(
+            f"There is no journal in the bucket {resources.settings.s3_bucket}: nothing is known "
+            "of what Redis held, and nothing was done. Is it the bucket of this deployment "
+            "(FILEPROC_S3_BUCKET, FILEPROC_S3_ENDPOINT)? A new deployment needs no rebuild."
+        )
     memory.honour_cancels()
     now = await resources.store.upkeep.now_ms()
     lapsed = memory.forget_lapsed(now)
@@ -278,7 +286,8 @@ async def found_empty(resources: Resources) -> None:
         return
     if resources.settings.rebuild_empty:
         done = await rebuild(resources)
-        log.warning("redis was empty and is built again from the journal", **asdict(done))
+        told = {**asdict(done), "up_to": done.up_to and done.up_to.isoformat()}
+        log.warning("redis was empty and is built again from the journal", **told)
     else:
         log.error(
             "redis is empty, but the journal knows jobs: run `python -m fileproc rebuild`",

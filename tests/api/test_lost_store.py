@@ -89,10 +89,20 @@ async def test_nothing_is_called_unknown_there(
     for one, headers in ((api, key), (open_to_all, {})):
         answer = await one.get(f"/v1/jobs/{job['id']}", headers=headers)
         await problem(answer, 503, "store_unavailable")
+    lists = ("jobs", "files", "batches", "schedules", "links", "keys", "templates", "webhooks")
+    for place in (*lists, "admin/owners"):
+        await problem(await open_to_all.get(f"/v1/{place}"), 503, "store_unavailable")
     checks = (await (await api.get("/readyz")).json())["checks"]
     assert checks["redis"]["status"] == "failed"
+    assert "fileproc_store_in_use 0.0" in await (await api.get("/metrics")).text()
     await rebuild(resources)
+    await eventually(lambda: in_use(api))
+    assert (await open_to_all.get("/v1/batches")).status == 200  # there are none
     assert (await api.get(f"/v1/jobs/{job['id']}", headers=key)).status == 200
+
+
+async def in_use(api: Any) -> bool:
+    return "fileproc_store_in_use 1.0" in await (await api.get("/metrics")).text()
 
 
 async def test_a_new_store_is_in_use_as_soon_as_an_api_has_looked(serve: Any, books: Books) -> None:

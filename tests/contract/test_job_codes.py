@@ -28,7 +28,7 @@ KINDS: dict[str, type[JobError]] = {
 # No request is answered with these: a start ends with them, they become others on their way, or
 # nothing raises them.
 NEVER_ANSWERED = {
-    *("bad_settings", "unknown_schema", "engine_failed"),
+    *("bad_settings", "unknown_schema", "engine_failed", "no_journal"),
     *("object_missing", "forbidden", "shutting_down"),
 }
 # What the engines may raise while an attempt runs (`as_job_error`), or an older worker may.

@@ -95,6 +95,22 @@ async def test_a_key_is_needed_here_too_once_there_is_one(keyed: tuple[Settings,
         await choose_auth(changed(settings, auth=Auth.REQUIRED), stack)
 
 
+async def test_what_has_lost_its_keys_is_not_open_to_everybody(
+    keyed: tuple[Settings, Stack],
+) -> None:
+    settings, stack = keyed
+    journal = stack.s3.folder / "objects" / settings.s3_bucket / "journal"
+    journal.mkdir(parents=True)
+    here = settings.model_copy(update={"redis_url": type(settings.redis_url)(stack.valkey.url)})
+    async with open_store(here) as store:
+        await store.pipeline.command("DEL", store.names.schema)
+    assert await choose_auth(settings, stack) is Auth.OFF
+    (journal / "1-0_2-0").write_bytes(b"x")
+    with pytest.raises(SettingsError, match=r"has lost its data.*FILEPROC_REBUILD_EMPTY=1"):
+        await choose_auth(settings, stack)
+    assert await choose_auth(changed(settings, rebuild_empty=True), stack) is Auth.REQUIRED
+
+
 async def test_auth_off_is_refused_where_others_can_ask(keyed: tuple[Settings, Stack]) -> None:
     settings = changed(keyed[0], host="192.0.2.1", auth=Auth.OFF)
     with pytest.raises(SettingsError, match=r"192\.0\.2\.1 can be reached by others"):

@@ -202,8 +202,12 @@ def judged(mutants: Sequence[Mutant], jobs: int) -> tuple[int, int]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", help="patches by name; all if none is given")
-    parser.add_argument("--jobs", type=int, default=2, help="mutants at a time")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        help="patches of tests/faults/mutants by name; all (ten minutes) if none is given",
+    )
+    parser.add_argument("--jobs", type=int, default=2, help="mutants at a time (2)")
     arguments = parser.parse_args()
     try:
         mutants = [read(patch) for patch in sorted(PATCHES.glob("*.patch"))]

@@ -186,9 +186,9 @@ def run(mutations: Iterable[Mutation], folders: Sequence[Path], coverage: Covera
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--sample", type=int, default=300)
-    parser.add_argument("--jobs", type=int, default=2, help="mutants at a time")
+    parser.add_argument("--seed", type=int, default=1, help="of the sample (1)")
+    parser.add_argument("--sample", type=int, default=300, help="mutants to try (300)")
+    parser.add_argument("--jobs", type=int, default=2, help="mutants at a time (2)")
     parser.add_argument("--only", default="", help="paths that contain this")
     arguments = parser.parse_args()
     start = time.monotonic()

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import random
-import shutil
 import sys
 import tempfile
 import time
@@ -27,7 +26,7 @@ import uvloop  # noqa: E402 - the path comes first
 
 from faults import report  # noqa: E402
 from faults.plan import FULL, SMOKE, SOAK, Plan  # noqa: E402
-from faults.scenario import play  # noqa: E402
+from faults.scenario import PARTS, play  # noqa: E402
 
 
 def main() -> int:
@@ -37,10 +36,17 @@ def main() -> int:
     form.add_argument("--smoke", action="store_const", const=SMOKE, dest="plan")
     form.add_argument("--full", action="store_const", const=FULL, dest="plan")
     form.add_argument("--soak", action="store_const", const=SOAK, dest="plan")
-    parser.add_argument("--seed", type=int, default=None)
-    parser.add_argument("--minutes", type=float, default=60, help="length of the soak")
-    parser.add_argument("--only", default="", help="parts to play, separated by commas")
-    parser.add_argument("--keep", type=Path, help="folder for logs and history, kept afterwards")
+    parser.add_argument("--seed", type=int, default=None, help="of all chance; any, if not given")
+    parser.add_argument("--minutes", type=float, default=60, help="length of the soak (60)")
+    parser.add_argument(
+        "--only",
+        default="",
+        type=_parts,
+        help=f"parts to play, separated by commas, without a report: {', '.join(PARTS)}",
+    )
+    parser.add_argument(
+        "--keep", type=Path, help="an empty or new folder for logs and history, kept afterwards"
+    )
     options = parser.parse_args()
     plan: Plan = options.plan
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(2**32)
@@ -63,11 +69,18 @@ def main() -> int:
 _FORMAT = argparse.RawDescriptionHelpFormatter
 
 
+def _parts(text: str) -> str:
+    if unknown := {name for name in text.split(",") if name} - set(PARTS):
+        raise argparse.ArgumentTypeError(f"there is no part {', '.join(sorted(unknown))}")
+    return text
+
+
 @contextlib.contextmanager
 def _folder(keep: Path | None) -> Iterator[Path]:
     if keep is not None:
-        shutil.rmtree(keep, ignore_errors=True)
-        keep.mkdir(parents=True)
+        keep.mkdir(parents=True, exist_ok=True)
+        if any(keep.iterdir()):
+            raise SystemExit(f"{keep} is not empty: name a folder that is, or a new one.")
         yield keep.absolute()
         return
     with tempfile.TemporaryDirectory(prefix="fileproc-faults-") as name:

@@ -51,6 +51,15 @@ COLLECTED_S = 100.0  # an attempt of a lost worker is collected after 60
 COLLECTED_PER_S = 200  # of what thousands of jobs have left; a look at it all takes time itself
 
 
+# What is done, in this order, with the load of clients beside it.
+PARTS = (
+    *("failovers", "restarts", "recovery", "pauses", "descriptors", "disk full", "lost replies"),
+    *("power cuts", "store errors", "crash points", "webhooks", "storage faults", "kills", "wipe"),
+    *("long backlog", "store power", "hogs", "clock steps", "latency", "full memory"),
+)
+LAST_PARTS = ("enough jobs", "ending", "check", "collection")
+
+
 @dataclass
 class Outcome:
     plan: Plan
@@ -173,7 +182,9 @@ class _Play:
         await self._part("full memory", lambda: stores.full_memory(stage, plan.each_s))
 
     async def _part(self, name: str, part: Callable[[], Awaitable[Any]]) -> None:
-        if self._only and name not in {*self._only, "ending", "check", "collection"}:
+        if name not in {*PARTS, *LAST_PARTS}:
+            raise AssertionError(name)
+        if self._only and name not in {*self._only, *LAST_PARTS[1:]}:
             return
         start = time.monotonic()
         self._stage.history.mark("part", name=name)

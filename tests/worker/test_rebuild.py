@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fileproc.errors import GoneError, NotFoundError, QuotaError, StorageUnavailableError
+from fileproc.errors import (
+    GoneError,
+    NoJournalError,
+    NotFoundError,
+    QuotaError,
+    StorageUnavailableError,
+)
 from fileproc.jobs import JobDocument, JobState
 from fileproc.store import (
     Grant,
@@ -719,6 +725,19 @@ async def test_empty_store_is_rebuilt_at_start_where_the_setting_allows(
     allowed = resources.settings.model_copy(update={"rebuild_empty": True})
     await found_empty(dataclasses.replace(resources, settings=allowed))
     assert (await resources.store.jobs.get("acme", new.id)).state is JobState.QUEUED
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+async def test_nothing_is_put_into_use_where_there_is_no_journal(
+    resources: Resources, books: Books, *, dry_run: bool
+) -> None:
+    """The bucket may be another's."""
+    books.wipe()
+    with pytest.raises(NoJournalError, match=r"FILEPROC_S3_BUCKET.*A new deployment"):
+        await rebuild(resources, dry_run=dry_run)
+    assert await resources.store.journal.empty()
+    await resources.store.ensure_schema()
+    assert (await rebuild(resources, dry_run=dry_run)).objects == 0
 
 
 async def test_new_store_is_marked_as_in_use(resources: Resources, books: Books) -> None:

@@ -19,6 +19,7 @@ from fileproc.objects import file_key
 from fileproc.store import Settlement
 from fileproc.telemetry import LIMITS_HIT
 from fileproc.worker.app import Worker, open_worker
+from fileproc.worker.health import readiness
 from fileproc.worker.janitor import Janitor
 from support.books import Books
 from support.jobs import make_job
@@ -286,6 +287,20 @@ async def test_slots_bound_what_runs_at_once(
         await eventually(lambda: len(books.zset("leases")) == 2)
         running = await asyncio.gather(*(resources.store.jobs.get(None, i) for i in ids))
     assert [job.state for job in running].count(JobState.RUNNING) == 2
+
+
+async def test_worker_of_a_store_that_has_lost_everything_is_not_ready(
+    settings: Settings, books: Books
+) -> None:
+    async with open_worker(settings) as worker:
+        await worker.resources.objects.ensure_bucket()
+        await worker.resources.store.ensure_schema()
+        ready, checks = await readiness(worker)
+        assert ready, checks
+        books.wipe()
+        ready, checks = await readiness(worker)
+        assert not ready
+        assert "lost its data" in checks["redis"]["detail"]
 
 
 async def test_full_scratch_disk_takes_no_job(resources: Resources, settings: Settings) -> None:

@@ -119,11 +119,11 @@ async def test_cpu_is_counted_once_for_each_attempt(store: Store) -> None:
         Settlement.retry(put_off, PROBLEM, 3600),
     ]
     for end in ends:
-        costs = dataclasses.replace(end, cpu_ms=3_400)
+        costs = dataclasses.replace(end, cpu_ms=3_335)
         await store.queue.settle(costs)
         await store.queue.settle(costs)  # its reply was lost
     await store.queue.settle(dataclasses.replace(ends[0], token="99", cpu_ms=50_000))
-    assert (await store.usage.of("acme", 1)).days[0].cpu_s == pytest.approx(10.2)
+    assert (await store.usage.of("acme", 1)).days[0].cpu_s == pytest.approx(10.005)
     error = await refused(store)
     assert (error.extra["limit"], error.extra["allowed"]) == ("quota_cpu_s_per_day", 10)
     assert "00:00 UTC" in error.detail

@@ -52,7 +52,9 @@ async def create_job(request: web.Request) -> web.StreamResponse:
     api, caller = api_of(request), caller_of(request)
     query = read_query(SubmitQuery, request.query)
     wish = wish_of(request, query.wait)
-    key = None if query.dry_run else key_of(request)  # what does nothing uses up no key
+    key = key_of(request)
+    if query.dry_run:
+        key = None  # what does nothing uses up no key
     Body(request, api.settings).refuse_encoded()
     media_type = media_type_of(request)
     if media_type == "application/json":
@@ -118,7 +120,9 @@ async def put_job(request: web.Request) -> web.StreamResponse:
     operation = operation_of(api, name)
     draft, query = _read_address(api, operation, request)
     wish = wish_of(request, query.wait)
-    key = None if query.dry_run else key_of(request)  # what does nothing uses up no key
+    key = key_of(request)
+    if query.dry_run:
+        key = None  # what does nothing uses up no key
     _check_body(api, operation, request)
     check_scopes(caller, draft)
     check_fit(draft, 1)

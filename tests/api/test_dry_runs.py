@@ -48,6 +48,8 @@ async def test_nothing_is_accepted_and_nothing_stays(api: Any, hands: Hands, boo
 async def test_what_would_be_refused_is_refused(api: Any) -> None:
     await problem(await api.put(URL, data=b"text"), 415, "type_mismatch")
     await problem(await api.put(URL, data=b""), 422, "empty_file")
+    no_key = {"Idempotency-Key": "k" * 256}
+    await problem(await api.put(URL, data=jpeg(), headers=no_key), 400, "bad_request")
     await problem(await api.put(URL + "&x=1", data=jpeg()), 422, "invalid_request")
     body = {
         "operation": "file.probe",

@@ -125,16 +125,17 @@ async def test_what_an_operator_may_know_is_in_the_log_and_not_in_the_answer(
 
 
 async def test_no_secret_is_logged(
-    api: Any, hands: Hands, settings: Any, capfd: pytest.CaptureFixture[str]
+    api: Any, hands: Hands, settings: Any, capfd: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     job = await submit(api)
     await hands.succeed(await hands.take(), ("o.txt", "text/plain", b"x"))
-    with capture_logs() as logs:
+    with caplog.at_level("DEBUG"), capture_logs() as logs:
         headers = {"Authorization": "Bearer fp_abcdefghjkmn_" + "s" * 40}
         answer = await api.get(
             f"/v1/jobs/{job['id']}/result", headers=headers, allow_redirects=False
         )
     printed = json.dumps(logs, default=str) + "".join(capfd.readouterr())
+    assert [line["event"] for line in logs if line["log_level"] == "debug"] == ["request"]
     assert "X-Amz-Signature" in answer.headers["Location"]
     for secret in ("X-Amz-Signature", "s" * 40, settings.s3_secret_access_key.get_secret_value()):
         assert secret not in printed

@@ -195,7 +195,7 @@ def test_a_rebuild_without_an_engine_says_which_and_why(
     *reasons, sentence = done.stderr.splitlines()
     names = {"redis": "Redis does", "storage": "The object storage does"}
     assert sentence.startswith(f"fileproc: {names[away]} not answer, or refuses us: see ")
-    assert "Run it again" in sentence
+    assert "run it again" in sentence
     assert any("call failed" in reason for reason in reasons)
     assert "Traceback" not in done.stderr
 

@@ -79,11 +79,11 @@ model: $(STAMP) ## two thousand random lives of the queue against its model (hal
 	FILEPROC_TEST_MODEL_EXAMPLES=2000 $(BIN)/python -m pytest tests/integration/store/test_model.py $(ARGS)
 
 .PHONY: mutants
-mutants: $(STAMP) ## break the queue on purpose, in many ways; the tests must notice (ten minutes)
+mutants: $(STAMP) ## break the queue on purpose, in many ways; the tests must notice (three minutes)
 	$(BIN)/python tests/faults/mutants.py $(ARGS)
 
 .PHONY: guards
-guards: $(STAMP) ## take each guard against an attack away; the tests must notice (docs/attacks.md; half an hour)
+guards: $(STAMP) ## take each guard against an attack away; the tests must notice (docs/attacks.md; six minutes)
 	$(BIN)/python tests/faults/guards.py $(ARGS)
 
 .PHONY: fuzz
@@ -91,7 +91,7 @@ fuzz: $(STAMP) ## ask the api what its document says and what it does not, at le
 	FILEPROC_TEST_FUZZ=45 $(BIN)/python -m pytest -s tests/api/test_openapi.py -k keeps_to_its_document $(ARGS)
 
 .PHONY: mutmut
-mutmut: $(STAMP) ## change the queue's Python at random; nine of ten changes must be noticed (an hour)
+mutmut: $(STAMP) ## change the queue's Python at random; nine of ten changes must be noticed (half an hour)
 	$(BIN)/python tests/faults/mutmut.py $(ARGS)
 
 .PHONY: lint

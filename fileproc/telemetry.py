@@ -7,6 +7,7 @@ no name of a client's ever becomes a label.
 from __future__ import annotations
 
 import logging
+import math
 import sys
 from collections.abc import MutableMapping
 from typing import Any, Final
@@ -125,6 +126,7 @@ DURABLE = Gauge(
 IN_USE = Gauge(
     "fileproc_store_in_use", "0 if Redis is new, or has lost everything and is not yet built again"
 )
+IN_USE.set(math.nan)  # until somebody has looked: not known is no alarm
 
 
 def configure_logging(level: str, log_format: str) -> None:

@@ -65,12 +65,18 @@ async def serving(worker: Worker, host: str, port: int) -> AsyncIterator[int]:
         body = {"status": "ready" if ready else "not_ready", "worker": worker.id, "checks": checks}
         return web.json_response(body, status=200 if ready else 503)
 
+    async def metrics(request: web.Request) -> web.StreamResponse:
+        # Sets the figures of the store: what was so at the start, before its mark, would be told.
+        await worker.resources.store.health()
+        response: web.StreamResponse = await server_stats(request)
+        return response
+
     app = web.Application()
     app.add_routes(
         [
             web.get("/healthz", healthz),
             web.get("/readyz", readyz),
-            web.get("/metrics", server_stats),
+            web.get("/metrics", metrics),
         ]
     )
     runner = web.AppRunner(app, access_log=None)

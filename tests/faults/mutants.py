@@ -205,7 +205,7 @@ def main() -> int:
     parser.add_argument(
         "names",
         nargs="*",
-        help="patches of tests/faults/mutants by name; all (ten minutes) if none is given",
+        help="patches of tests/faults/mutants by name; all (three minutes) if none is given",
     )
     parser.add_argument("--jobs", type=int, default=2, help="mutants at a time (2)")
     arguments = parser.parse_args()

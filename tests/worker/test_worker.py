@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from aiohttp import ClientSession
 
+from fileproc.dev.processes import free_port
 from fileproc.errors import GoneError
 from fileproc.ids import new_id
 from fileproc.jobs import FileInfo, Job, JobDocument, JobState, Move
@@ -19,7 +21,7 @@ from fileproc.objects import file_key
 from fileproc.store import Settlement
 from fileproc.telemetry import LIMITS_HIT
 from fileproc.worker.app import Worker, open_worker
-from fileproc.worker.health import readiness
+from fileproc.worker.health import readiness, serving
 from fileproc.worker.janitor import Janitor
 from support.books import Books
 from support.jobs import make_job
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     from fileproc.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("books")
+
+
+IN_USE_NAME = "fileproc_store_in_use"
 
 
 @asynccontextmanager
@@ -301,6 +306,25 @@ async def test_worker_of_a_store_that_has_lost_everything_is_not_ready(
         ready, checks = await readiness(worker)
         assert not ready
         assert "lost its data" in checks["redis"]["detail"]
+
+
+async def test_figures_of_a_worker_tell_how_the_store_stands_now(
+    settings: Settings, books: Books
+) -> None:
+    async with (
+        open_worker(settings) as worker,
+        serving(worker, "127.0.0.1", port := free_port()),
+        ClientSession(f"http://127.0.0.1:{port}") as client,
+    ):
+
+        async def told() -> str:
+            text = await (await client.get("/metrics")).text()
+            return next(line for line in text.splitlines() if line.startswith(f"{IN_USE_NAME} "))
+
+        books.wipe()
+        assert await told() == f"{IN_USE_NAME} 0.0"
+        await worker.resources.store.ensure_schema()
+        assert await told() == f"{IN_USE_NAME} 1.0"
 
 
 async def test_full_scratch_disk_takes_no_job(resources: Resources, settings: Settings) -> None:
